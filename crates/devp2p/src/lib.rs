@@ -1,0 +1,1 @@
+//! An Ethereum-style networking node: discovery, encrypted transport and the eth protocol wired into one.

@@ -1,0 +1,1 @@
+//! Node discovery v4: the UDP node table, endpoint proof and lookups.

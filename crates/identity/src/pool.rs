@@ -1,0 +1,276 @@
+//! Curve jobs on a bounded set of threads, one pool a process.
+//!
+//! A lane always lands on the same thread, so its jobs finish in order. Each thread takes begun handshakes first and
+//! unproven ones last; a full queue drops the oldest unproven job, or refuses the new one when there is none.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use rand::{
+    rand_core::UnwrapErr,
+    rngs::SysRng,
+};
+
+use crate::{
+    NodeKey,
+    curve::{CurveJob, CurveOp, CurveResult, Lane, Ticket, Urgency, run_op},
+};
+
+/// Jobs that wait for one thread. At 41 µs a recovery and 230 µs a recipient's handshake the last one waits 60 ms at most.
+const MAX_QUEUED_PER_THREAD: usize = 256;
+
+/// Where a job's result goes. Called on a thread of the pool, so it must not block.
+type Answer = Box<dyn FnOnce(Ticket, CurveResult) + Send>;
+
+/// Threads that run curve jobs. Dropping the pool ends them; what still waits is answered `Refused`.
+pub struct CurvePool {
+    workers: Arc<[Worker]>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A pool seen by one node: adds the node's key to its jobs. Cheap to clone.
+#[derive(Clone)]
+pub struct CurveHandle {
+    workers: Arc<[Worker]>,
+    key: Arc<NodeKey>,
+}
+
+#[derive(Default)]
+struct Worker {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    begun: VecDeque<Queued>,
+    normal: VecDeque<Queued>,
+    unproven: VecDeque<Queued>,
+    closed: bool,
+}
+
+struct Queued {
+    key: Arc<NodeKey>,
+    ticket: Ticket,
+    ops: Vec<CurveOp>,
+    answer: Answer,
+}
+
+impl CurvePool {
+    /// Starts a pool with `threads` threads.
+    pub fn new(threads: NonZeroUsize) -> Self {
+        let workers: Arc<[Worker]> = (0..threads.get()).map(|_| Worker::default()).collect();
+        let threads = (0..threads.get()).map(|index| {
+            let workers = Arc::clone(&workers);
+            let name = format!("curve-{index}");
+            let run = move || workers[index].run();
+            thread::Builder::new().name(name).spawn(run).expect("the system can start a thread")
+        });
+        let threads = threads.collect();
+        Self { workers, threads }
+    }
+
+    /// A pool for this machine: a thread a core, but one core left to the sockets.
+    pub fn for_this_machine() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// The pool as the node with `key` uses it. The pool must outlive its use: later jobs are refused.
+    pub fn handle(&self, key: Arc<NodeKey>) -> CurveHandle {
+        CurveHandle { workers: Arc::clone(&self.workers), key }
+    }
+}
+
+impl Drop for CurvePool {
+    fn drop(&mut self) {
+        for worker in self.workers.iter() {
+            worker.lock().closed = true;
+            worker.wake.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl CurveHandle {
+    /// The public half of the key that jobs of this handle use.
+    pub fn node_key(&self) -> &Arc<NodeKey> {
+        &self.key
+    }
+
+    /// Queues `job`; `answer` is called exactly once, on a thread of the pool or, when the job is refused, here.
+    pub fn submit(&self, job: CurveJob, answer: impl FnOnce(Ticket, CurveResult) + Send + 'static) {
+        let CurveJob { ticket, lane: Lane(lane), urgency, ops } = job;
+        let queued = Queued { key: Arc::clone(&self.key), ticket, ops, answer: Box::new(answer) };
+        let worker = usize::try_from(lane % self.workers.len() as u64).unwrap_or(0);
+        let refused = self.workers[worker].push(queued, urgency);
+        if let Some(queued) = refused {
+            (queued.answer)(queued.ticket, CurveResult::Refused);
+        }
+    }
+}
+
+impl Worker {
+    /// Queues a job and returns the one that had to go for it, if any.
+    fn push(&self, queued: Queued, urgency: Urgency) -> Option<Queued> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Some(queued);
+        }
+        let mut dropped = None;
+        if queue.len() >= MAX_QUEUED_PER_THREAD {
+            dropped = queue.unproven.pop_front();
+            if dropped.is_none() {
+                return Some(queued);
+            }
+        }
+        match urgency {
+            Urgency::Begun => queue.begun.push_back(queued),
+            Urgency::Normal => queue.normal.push_back(queued),
+            Urgency::Unproven => queue.unproven.push_back(queued),
+        }
+        drop(queue);
+        self.wake.notify_one();
+        dropped
+    }
+
+    fn run(&self) {
+        let mut rng = UnwrapErr(SysRng);
+        while let Some(Queued { key, ticket, ops, answer }) = self.next() {
+            let outputs = ops.into_iter().map(|op| run_op(&key, op, &mut rng)).collect();
+            answer(ticket, CurveResult::Done(outputs));
+        }
+        let waiting: Vec<Queued> = std::iter::from_fn(|| self.lock().pop()).collect();
+        for queued in waiting {
+            (queued.answer)(queued.ticket, CurveResult::Refused);
+        }
+    }
+
+    /// The next job; None when the pool has closed.
+    fn next(&self) -> Option<Queued> {
+        let mut queue = self.lock();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(queued) = queue.pop() {
+                return Some(queued);
+            }
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // No code that can panic runs under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.begun.len() + self.normal.len() + self.unproven.len()
+    }
+
+    fn pop(&mut self) -> Option<Queued> {
+        self.begun.pop_front().or_else(|| self.normal.pop_front()).or_else(|| self.unproven.pop_front())
+    }
+}
+
+impl fmt::Debug for CurvePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CurvePool({} threads)", self.threads.len())
+    }
+}
+
+impl fmt::Debug for CurveHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CurveHandle({:?})", self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::curve::{CurveOutput, KeyRef};
+
+    fn job(ticket: u64, urgency: Urgency, ops: Vec<CurveOp>) -> CurveJob {
+        CurveJob { ticket: Ticket(ticket), lane: Lane(1), urgency, ops }
+    }
+
+    /// A pool whose only thread is busy until the returned sender is dropped.
+    fn blocked_pool() -> (CurvePool, CurveHandle, mpsc::SyncSender<()>) {
+        let pool = CurvePool::new(NonZeroUsize::MIN);
+        let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
+        let (block, blocked) = mpsc::sync_channel::<()>(0);
+        let (entered, has_entered) = mpsc::sync_channel(1);
+        handle.submit(job(0, Urgency::Begun, vec![]), move |_, _| {
+            entered.send(()).unwrap();
+            let _ = blocked.recv();
+        });
+        has_entered.recv().unwrap();
+        (pool, handle, block)
+    }
+
+    #[test]
+    fn a_lane_keeps_its_order_and_every_ticket_is_answered() {
+        let pool = CurvePool::new(NonZeroUsize::new(3).unwrap());
+        let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
+        let (sender, receiver) = mpsc::sync_channel(100);
+        for ticket in 0..100 {
+            let sender = sender.clone();
+            let ops = vec![CurveOp::Sign(KeyRef::Node, [ticket as u8; 32])];
+            handle.submit(job(ticket, Urgency::Normal, ops), move |ticket, result| sender.send((ticket, result)).unwrap());
+        }
+        for expected in 0..100u64 {
+            let (ticket, result) = receiver.recv().unwrap();
+            assert_eq!(ticket, Ticket(expected));
+            let CurveResult::Done(outputs) = result else { panic!("refused") };
+            let CurveOutput::Signed(signature) = &outputs[0] else { panic!("{outputs:?}") };
+            assert_eq!(signature.recover(&[expected as u8; 32]), Some(handle.node_key().public_key()));
+        }
+    }
+
+    #[test]
+    fn h12_a_full_pool_drops_the_oldest_unproven_job() {
+        let (_pool, handle, block) = blocked_pool();
+        let (sender, receiver) = mpsc::sync_channel(1024);
+        let submit = |ticket, urgency| {
+            let sender = sender.clone();
+            handle.submit(job(ticket, urgency, vec![]), move |ticket, result| {
+                sender.send((ticket.0, matches!(result, CurveResult::Refused))).unwrap();
+            });
+        };
+        for ticket in 1..=MAX_QUEUED_PER_THREAD as u64 {
+            submit(ticket, if ticket <= 2 { Urgency::Unproven } else { Urgency::Normal });
+        }
+        submit(900, Urgency::Begun);
+        submit(901, Urgency::Unproven);
+        submit(902, Urgency::Begun);
+        submit(903, Urgency::Begun);
+        let refused: Vec<_> = receiver.try_iter().collect();
+        assert_eq!(refused, [(1, true), (2, true), (901, true), (903, true)]);
+        drop(block);
+        let first_two: Vec<_> = receiver.iter().take(2).collect();
+        assert_eq!(first_two, [(900, false), (902, false)]);
+    }
+
+    #[test]
+    fn dropping_the_pool_refuses_what_waits() {
+        let (pool, handle, block) = blocked_pool();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        handle.submit(job(7, Urgency::Normal, vec![]), move |ticket, result| sender.send((ticket, result)).unwrap());
+        pool.workers[0].lock().closed = true;
+        drop(block);
+        drop(pool);
+        assert!(matches!(receiver.recv().unwrap(), (Ticket(7), CurveResult::Refused)));
+    }
+}

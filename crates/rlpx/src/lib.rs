@@ -1,0 +1,1 @@
+//! RLPx: encrypted TCP transport, frames, the base protocol, peers, server and dialer.
