@@ -1,1 +1,113 @@
 //! RLPx: encrypted TCP transport, frames, the base protocol, peers, server and dialer.
+//!
+//! [`Session`] is the machine of one connection: bytes in, bytes out, and outputs to act on; it knows no socket and no
+//! clock. Two of them, driven by hand without a runtime:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use identity::{NodeKey, Now, curve::{InlineCurve, Lane}};
+//! use rand::{rand_core::UnwrapErr, rngs::SysRng};
+//! use rlpx::{CapabilityName, LocalCapability, Message, Session, SessionConfig, SessionOutput, SharedMessage};
+//!
+//! struct End {
+//!     session: Session,
+//!     curve: InlineCurve<UnwrapErr<SysRng>>,
+//!     received: Vec<Message>,
+//! }
+//!
+//! impl End {
+//!     /// After every input: act on what the session puts out.
+//!     fn drain(&mut self, now: Now) {
+//!         while let Some(output) = self.session.poll_output() {
+//!             match output {
+//!                 SessionOutput::Curve(job) => {
+//!                     let result = self.curve.run(job.ops);
+//!                     self.session.handle_curve(now, job.ticket, result);
+//!                 }
+//!                 // Here an owner decides whether it wants this peer.
+//!                 SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } => self.session.admit(now),
+//!                 SessionOutput::Message { message, .. } => self.received.push(message),
+//!                 SessionOutput::Closed(end) => panic!("{end}"),
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// What a socket does. A driver also calls `handle_timeout` when `next_timeout` has come.
+//! fn carry(from: &mut Session, to: &mut End, now: Now) -> usize {
+//!     let room = to.session.read_buf();
+//!     let len = room.len().min(from.write_buf().len());
+//!     room[..len].copy_from_slice(&from.write_buf()[..len]);
+//!     from.handle_written(now, len);
+//!     to.session.handle_read(now, len);
+//!     to.drain(now);
+//!     len
+//! }
+//!
+//! let now = Now::system();
+//! let mut rng = UnwrapErr(SysRng);
+//! let (alice, bob) = (Arc::new(NodeKey::generate(&mut rng)), Arc::new(NodeKey::generate(&mut rng)));
+//! let chat = LocalCapability::new(CapabilityName::new("chat")?, 1, 2);
+//! let config = |key: &NodeKey| Arc::new(SessionConfig::new(key.public_key(), "example/1.0", vec![chat]));
+//!
+//! let session = Session::initiator(now, config(&alice), bob.public_key(), Lane(1), &mut rng);
+//! let mut alice = End { session, curve: InlineCurve::new(alice, UnwrapErr(SysRng)), received: vec![] };
+//! let session = Session::recipient(now, config(&bob), Lane(2), &mut rng);
+//! let mut bob = End { session, curve: InlineCurve::new(bob, UnwrapErr(SysRng)), received: vec![] };
+//!
+//! alice.drain(now);
+//! bob.drain(now);
+//! while carry(&mut alice.session, &mut bob, now) + carry(&mut bob.session, &mut alice, now) > 0 {}
+//!
+//! // Both have shaken hands and let each other in. The payload is RLP: here the text "hello".
+//! alice.session.send(now, 0, &SharedMessage::new(1, (&b"\x85hello"[..]).into()))?;
+//! while carry(&mut alice.session, &mut bob, now) > 0 {}
+//! assert_eq!(bob.received[0].payload, &b"\x85hello"[..]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod admission;
+mod capability;
+pub mod config;
+mod ecies;
+mod dialer;
+#[cfg(feature = "tokio")]
+mod driver;
+mod error;
+mod expiring;
+mod frame;
+mod handshake;
+mod message;
+pub mod p2p;
+mod peer;
+mod peer_set;
+mod reject;
+pub mod server;
+mod server_config;
+mod session;
+mod snappy;
+
+pub use capability::{
+    BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability, shared_capabilities,
+};
+pub use config::{LocalCapability, SessionConfig, Timeouts};
+pub use error::{
+    DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
+};
+pub use message::{Message, SharedMessage};
+pub use p2p::{DisconnectReason, Hello};
+pub use reject::Reject;
+pub use session::{SendError, Session, SessionOutput};
+
+pub use admission::Refusal;
+pub use dialer::Candidate;
+pub use peer::{PeerId, PeerInfo};
+pub use server::CommandError;
+pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};
+#[cfg(feature = "tokio")]
+pub use driver::{
+    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_QUEUED_LEN,
+    MAX_QUEUED_MESSAGES, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer, ProtocolSession,
+    ProtocolVersion, Received, Server, ServerBuilder, protocol,
+};

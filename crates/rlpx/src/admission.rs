@@ -1,0 +1,149 @@
+//! Who is let in: go-ethereum's checks in its order (`p2p/server.go`), and the rule by which two nodes that dial each
+//! other at the same moment end with one session.
+//!
+//! go-ethereum lets in whichever of two connections it finishes first and refuses the other. So that it never has two
+//! to choose from, our Hello is out on one connection with a node at a time, and the other is held before it. Two of
+//! our own nodes may then hold one connection each. The one dialed by the node with the lower id has the right of way:
+//! it is held no longer than [`hold`](crate::ServerTimes::hold), and while it has our Hello the other is not let in.
+//! Hence no node lets a connection in while it has offered to let in one that goes before it: never are both dropped.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use identity::NodeId;
+
+use crate::{
+    p2p::DisconnectReason,
+    peer::PeerId,
+    peer_set::{Entry, PeerSet, Stage},
+    server_config::ServerConfig,
+};
+
+identity::labels! {
+    /// Why the server turned a connection, a dial or a peer away, counted once each time. Layer `server`.
+    pub enum Refusal {
+        /// The address is outside the networks that were named.
+        NetRestrict = "net_restrict",
+        /// The host connected a moment ago.
+        Throttled = "throttled",
+        /// The site has too many handshakes under way.
+        HalfOpenSite = "half_open_site",
+        /// All places for handshakes are taken by nodes that have authenticated.
+        PendingFull = "pending_full",
+        /// A handshake made room for a newer one.
+        Evicted = "evicted",
+        /// The server is shutting down.
+        ShuttingDown = "shutting_down",
+        /// No room for another peer.
+        TooManyPeers = "too_many_peers",
+        /// There is a session with the node.
+        AlreadyConnected = "already_connected",
+        /// The node is ourselves.
+        OwnKey = "own_key",
+        /// Nothing in common.
+        Useless = "useless",
+        /// A candidate is ourselves.
+        CandidateOwn = "candidate_own",
+        /// A candidate has no address that can be dialed.
+        CandidateAddress = "candidate_address",
+        /// A candidate is a peer already, or about to be.
+        CandidateBusy = "candidate_busy",
+        /// A candidate was dialed, or proved useless, a while ago.
+        CandidateRecent = "candidate_recent",
+        /// A candidate's host or site was dialed a moment ago.
+        CandidateSite = "candidate_site",
+        /// A protocol took no messages for too long.
+        ProtocolStalled = "protocol_stalled",
+        /// A protocol panicked.
+        ProtocolPanicked = "protocol_panicked",
+        /// A connection did not take the server's orders.
+        ControlFull = "control_full",
+    }
+}
+
+/// What becomes of a connection that waits to be let on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on.
+    Pass,
+    /// It waits for another connection with the same node, at most until the moment given.
+    Hold(Option<Instant>),
+    /// It ends.
+    Refuse(Refusal, DisconnectReason),
+}
+
+/// What the checks look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Admission<'a> {
+    pub(crate) config: &'a ServerConfig,
+    pub(crate) local: NodeId,
+    pub(crate) trusted: &'a BTreeSet<NodeId>,
+    pub(crate) peers: &'a PeerSet,
+}
+
+impl Admission<'_> {
+    /// For a connection that waits at [`Stage::Authenticated`] or [`Stage::Introduced`]; None for any other.
+    pub(crate) fn judge(&self, now: Instant, id: PeerId) -> Option<Verdict> {
+        let entry = self.peers.entry(id)?;
+        let node_id = entry.node_id?;
+        let hold = match entry.stage {
+            Stage::Authenticated => self.hold_before_greeting(now, id, entry, node_id),
+            Stage::Introduced => self.hold_before_entry(id, entry, node_id),
+            Stage::Dialing
+            | Stage::Handshaking
+            | Stage::Greeted
+            | Stage::Established
+            | Stage::Closing { .. } => return None,
+        };
+        Some(self.refuse(entry, node_id).or(hold).unwrap_or(Verdict::Pass))
+    }
+
+    /// go-ethereum `postHandshakeChecks`, which it runs at both stops.
+    fn refuse(&self, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+        let trusted = self.trusted.contains(&node_id);
+        let full = self.peers.established() >= self.config.max_peers
+            || (entry.is_inbound() && self.peers.inbound_established() >= self.config.max_inbound());
+        if full && !trusted {
+            return Some(Verdict::Refuse(Refusal::TooManyPeers, DisconnectReason::TooManyPeers));
+        }
+        if self.peers.with_node(node_id).any(|(_, other)| other.stage == Stage::Established) {
+            return Some(Verdict::Refuse(Refusal::AlreadyConnected, DisconnectReason::AlreadyConnected));
+        }
+        (node_id == self.local).then_some(Verdict::Refuse(Refusal::OwnKey, DisconnectReason::ConnectedToSelf))
+    }
+
+    fn hold_before_greeting(&self, now: Instant, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+        let end = entry.since.checked_add(self.config.times.hold);
+        let mut hold = None;
+        for (_, other) in self.peers.with_node(node_id).filter(|(other, _)| *other != id) {
+            match other.stage {
+                // A dial of ours that has the right of way and has reached somebody.
+                Stage::Handshaking if self.outranks(other, entry, node_id) => hold = hold.or(Some(end)),
+                // The remote node may be about to take the other one.
+                Stage::Greeted | Stage::Introduced if self.outranks(entry, other, node_id) => hold = hold.or(Some(end)),
+                Stage::Greeted | Stage::Introduced => hold = Some(None),
+                Stage::Dialing
+                | Stage::Handshaking
+                | Stage::Authenticated
+                | Stage::Established
+                | Stage::Closing { .. } => {}
+            }
+        }
+        let waits = |end: &Option<Instant>| end.is_none_or(|end| end > now);
+        hold.filter(waits).map(Verdict::Hold)
+    }
+
+    fn hold_before_entry(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+        let mut others = self.peers.with_node(node_id).filter(|(other, _)| *other != id);
+        let goes_first = |other: &Entry| {
+            matches!(other.stage, Stage::Greeted | Stage::Introduced) && self.outranks(other, entry, node_id)
+        };
+        others.any(|(_, other)| goes_first(other)).then_some(Verdict::Hold(None))
+    }
+
+    /// Whether `one` has the right of way over `other`: of two connections in opposite directions the one that was
+    /// dialed by the node with the lower id. Both nodes come to the same answer.
+    fn outranks(&self, one: &Entry, other: &Entry, node_id: NodeId) -> bool {
+        let dialer_is_lower = if one.is_inbound() { node_id < self.local } else { self.local < node_id };
+        one.is_inbound() != other.is_inbound() && dialer_is_lower
+    }
+}

@@ -1,0 +1,123 @@
+//! What a session is given, and every limit that it keeps, each with its reason.
+
+use std::time::Duration;
+
+use identity::{Counters, PublicKey};
+
+use crate::{
+    capability::{Capability, CapabilityName},
+    p2p::{Hello, P2P_VERSION},
+    reject::Reject,
+};
+
+/// From connect to the second [`admit`](crate::Session::admit): one budget for both handshakes (go-ethereum
+/// `handshakeTimeout`, there for the encrypted one alone).
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nothing read for this long ends a session (go-ethereum `frameReadTimeout`).
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Nothing written for this long while something waits ends a session (go-ethereum `frameWriteTimeout`).
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a Ping goes out (go-ethereum `pingInterval`).
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a Disconnect may take to be written (go-ethereum `discWriteTimeout`).
+pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A frame must arrive in full within [`READ_TIMEOUT`] and one second more for each of these many bytes.
+pub const FRAME_BYTES_PER_SECOND: usize = 256 * 1024;
+
+/// Longest payload of a Hello or Disconnect before Hello, in bytes (go-ethereum `baseProtocolMaxMsgSize`).
+pub const MAX_HELLO_LEN: usize = 2 * 1024;
+/// Longest payload of Ping, Pong and Disconnect after Hello, in bytes: they are empty lists and single numbers.
+pub const MAX_BASE_MESSAGE_LEN: usize = 1024;
+/// Longest payload of any message, in bytes (`rlpx.md`: 16 MiB, of which a 24-bit frame size carries one less).
+pub const MAX_MESSAGE_LEN: usize = 0xff_ffff;
+/// Reserved codes (4 to 15) that are ignored in one session before they count as a breach.
+pub const MAX_RESERVED_MESSAGES: u32 = 10;
+/// Pings that may come at once.
+pub const PING_BURST: u32 = 5;
+/// A further Ping may come each of these (clients send one in 10 to 15 s).
+pub const PING_REFILL: Duration = Duration::from_secs(1);
+
+/// What one read takes at most, and what a read buffer keeps between messages, in bytes.
+pub const MAX_READ_CHUNK: usize = 64 * 1024;
+/// What one read of a quiet connection takes at most, in bytes.
+pub const MIN_READ_CHUNK: usize = 4 * 1024;
+/// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
+pub const WRITE_HIGH_WATER: usize = 64 * 1024;
+
+/// A capability that this node offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalCapability {
+    /// Name and version.
+    pub capability: Capability,
+    /// How many message codes it has, from 0.
+    pub message_count: u64,
+    /// Longest payload taken, in bytes after decompression. Default: [`MAX_MESSAGE_LEN`].
+    pub max_message_len: usize,
+}
+
+impl LocalCapability {
+    /// A capability whose messages may have any length that a frame carries.
+    pub const fn new(name: CapabilityName, version: u32, message_count: u64) -> Self {
+        Self { capability: Capability { name, version }, message_count, max_message_len: MAX_MESSAGE_LEN }
+    }
+}
+
+/// The waits of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From connect to the end of the second stop. Default: [`HANDSHAKE_TIMEOUT`].
+    pub handshake: Duration,
+    /// Without a byte read. Default: [`READ_TIMEOUT`].
+    pub read: Duration,
+    /// Without a byte written while some wait. Default: [`WRITE_TIMEOUT`].
+    pub write: Duration,
+    /// Between Pings. Default: [`PING_INTERVAL`].
+    pub ping: Duration,
+    /// To write a Disconnect. Default: [`DISCONNECT_TIMEOUT`].
+    pub disconnect: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: HANDSHAKE_TIMEOUT,
+            read: READ_TIMEOUT,
+            write: WRITE_TIMEOUT,
+            ping: PING_INTERVAL,
+            disconnect: DISCONNECT_TIMEOUT,
+        }
+    }
+}
+
+/// What all sessions of a node have in common. Kept in an `Arc`: a session holds no copy.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// What we say of ourselves.
+    pub hello: Hello,
+    /// The capabilities of `hello`, with what Hello does not say.
+    pub capabilities: Vec<LocalCapability>,
+    /// The waits.
+    pub timeouts: Timeouts,
+    /// Where refusals are counted; clones share the counts.
+    pub rejects: Counters<Reject>,
+}
+
+impl SessionConfig {
+    /// For the node with `public_key`, offering `capabilities`, with default timeouts and counters of its own.
+    pub fn new(
+        public_key: PublicKey,
+        client_name: impl Into<String>,
+        mut capabilities: Vec<LocalCapability>,
+    ) -> Self {
+        capabilities.sort_by_key(|own| own.capability);
+        capabilities.dedup_by_key(|own| own.capability);
+        let hello = Hello {
+            protocol_version: P2P_VERSION,
+            client_name: client_name.into(),
+            capabilities: capabilities.iter().map(|own| own.capability).collect(),
+            listen_port: 0,
+            public_key,
+        };
+        Self { hello, capabilities, timeouts: Timeouts::default(), rejects: Counters::default() }
+    }
+}

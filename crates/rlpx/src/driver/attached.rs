@@ -1,0 +1,243 @@
+//! The protocols of one peer, as its connection's task serves them: messages in, queues out, credit for what is written.
+//! A protocol that panics costs its peer alone: the others hear of the end as of any other.
+
+use std::{
+    collections::VecDeque,
+    future::{pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    link::{Exit, Link},
+    now,
+    protocol::{Protocol, ProtocolSession},
+    traffic::{Counts, Traffic},
+};
+use crate::{Message, Refusal, Session, SessionEnd, SharedMessage, p2p::DisconnectReason, peer::PeerInfo};
+
+/// One protocol of one peer.
+struct Seat {
+    /// None once it has panicked or was told the end.
+    session: Option<Box<dyn ProtocolSession>>,
+    link: Link,
+}
+
+/// A message that was put out, until it is written.
+struct InFlight {
+    /// What [`Session::written`] is when it is out.
+    end: u64,
+    seat: usize,
+    len: usize,
+}
+
+/// The protocols of one peer, in the order of its shared capabilities.
+pub(super) struct Attached {
+    seats: Vec<Seat>,
+    exit: Arc<Exit>,
+    in_flight: VecDeque<InFlight>,
+    /// Messages whose protocol has no room: one, for then reading stops.
+    waiting: VecDeque<(usize, Message)>,
+    /// When they will have waited too long.
+    stall_end: Option<Instant>,
+    stall_limit: Duration,
+    counts: Counts,
+    traffic: Arc<Traffic>,
+    /// Whose turn it is to send.
+    next_seat: usize,
+}
+
+impl Attached {
+    /// Tells each of `protocols` that the peer shares.
+    pub(super) fn new(
+        protocols: &[Arc<dyn Protocol>],
+        info: &Arc<PeerInfo>,
+        stall_limit: Duration,
+        counts: Counts,
+    ) -> Result<Self, DisconnectReason> {
+        let mut attached = Self {
+            seats: Vec::new(),
+            exit: Arc::new(Exit::new(counts.refusals.clone())),
+            in_flight: VecDeque::new(),
+            waiting: VecDeque::new(),
+            stall_end: None,
+            stall_limit,
+            traffic: counts.traffic(),
+            counts,
+            next_seat: 0,
+        };
+        for shared in &info.shared {
+            let link = Link::new(info.peer_id, shared, Arc::clone(&attached.exit));
+            let protocol = protocols.iter().find(|protocol| shared.name == *protocol.name());
+            let connect = || protocol.map(|own| own.connect(Arc::clone(info), shared.version, link.clone()));
+            match attached.guard(connect) {
+                Ok(session) => attached.seats.push(Seat { session, link }),
+                Err(reason) => {
+                    attached.close(&SessionEnd::Local { reason, error: None });
+                    return Err(reason);
+                }
+            }
+        }
+        Ok(attached)
+    }
+
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> Result<T, DisconnectReason> {
+        // What a panicking protocol leaves half done is its own, and it is not called again.
+        catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+            self.counts.refusals.add(Refusal::ProtocolPanicked);
+            DisconnectReason::SubprotocolError
+        })
+    }
+
+    fn call<T>(
+        &mut self,
+        seat: usize,
+        call: impl FnOnce(&mut dyn ProtocolSession) -> T,
+    ) -> Result<T, DisconnectReason> {
+        let session = self.seats.get_mut(seat).and_then(|seat| seat.session.take());
+        let mut session = session.ok_or(DisconnectReason::SubprotocolError)?;
+        let result = self.guard(|| call(session.as_mut()));
+        match &result {
+            Ok(_) => {
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.session = Some(session);
+                }
+            }
+            Err(_) => drop(self.guard(|| drop(session))),
+        }
+        result
+    }
+
+    /// Takes a message that has come. True when it was handed on; otherwise its protocol has no room, and nothing more
+    /// may be read until [`Attached::turn`] has handed it on.
+    ///
+    /// # Errors
+    /// The reason to disconnect the peer with.
+    pub(super) async fn handle_message(&mut self, seat: usize, message: Message) -> Result<bool, DisconnectReason> {
+        self.traffic.message_in();
+        self.waiting.push_back((seat, message));
+        match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
+            Poll::Ready(result) => result.map(|()| true),
+            Poll::Pending => {
+                self.stall_end = now().instant.checked_add(self.stall_limit).map(Instant::from_std);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether a message waits for its protocol.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Ready when no message waits any more.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DisconnectReason>> {
+        while let Some((seat, _)) = self.waiting.front() {
+            let seat = *seat;
+            match self.call(seat, |session| session.poll_ready(cx)) {
+                Ok(poll) => ready!(poll),
+                Err(reason) => return Poll::Ready(Err(reason)),
+            }
+            let Some((_, Message { code, payload })) = self.waiting.pop_front() else { break };
+            let handled = self.call(seat, |session| session.handle_message(code, payload));
+            if let Err(reason) = handled.and_then(|result| result) {
+                return Poll::Ready(Err(reason));
+            }
+        }
+        self.stall_end = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until a stalled message was handed on, there is something to send (if `has_room`), or a protocol wants the
+    /// end. Nothing is lost when this is dropped half-way.
+    ///
+    /// # Errors
+    /// The reason to disconnect the peer with.
+    pub(super) async fn turn(&mut self, has_room: bool) -> Result<(), DisconnectReason> {
+        let exit = Arc::clone(&self.exit);
+        let stall_end = self.stall_end;
+        tokio::select! {
+            reason = exit.ordered() => Err(reason),
+            result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result,
+            () = sleep_until_some(stall_end) => {
+                self.counts.refusals.add(Refusal::ProtocolStalled);
+                // No fault of the peer's.
+                Err(DisconnectReason::Requested)
+            }
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), DisconnectReason>> {
+        if self.is_stalled()
+            && let Poll::Ready(result) = self.poll_waiting(cx)
+        {
+            return Poll::Ready(result);
+        }
+        // Every queue is asked, so that each of them wakes the task.
+        let ready = self.seats.iter().filter(|seat| has_room && seat.link.queue().poll_item(cx).is_ready()).count();
+        if ready > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Moves queued messages into the session while it has room, one of each protocol in turn.
+    ///
+    /// # Errors
+    /// The reason to disconnect the peer with.
+    pub(super) fn send_queued(&mut self, session: &mut Session) -> Result<(), DisconnectReason> {
+        while session.has_room() {
+            let Some((seat, message, len)) = self.pop_queued() else { break };
+            match session.send(now(), seat, &message) {
+                Ok(()) => self.in_flight.push_back(InFlight { end: session.queued(), seat, len }),
+                // Too long once it is compressed; `has_room` and the link have ruled out the rest.
+                Err(_) => self.call(seat, |session| session.handle_sent(len))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn pop_queued(&mut self) -> Option<(usize, SharedMessage, usize)> {
+        let count = self.seats.len();
+        let order = (0..count).map(|offset| (self.next_seat + offset) % count.max(1));
+        let (seat, (message, len)) =
+            order.into_iter().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().try_pop()?)))?;
+        self.next_seat = seat + 1;
+        Some((seat, message, len))
+    }
+
+    /// Gives back the credit of what has been written: `written` bytes in all.
+    ///
+    /// # Errors
+    /// The reason to disconnect the peer with.
+    pub(super) fn credit(&mut self, written: u64) -> Result<(), DisconnectReason> {
+        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.end <= written) {
+            self.traffic.message_out();
+            self.call(sent.seat, |session| session.handle_sent(sent.len))?;
+        }
+        Ok(())
+    }
+
+    /// The connection has ended.
+    pub(super) fn close(&mut self, end: &SessionEnd) {
+        self.waiting.clear();
+        for seat in 0..self.seats.len() {
+            if let Some(seat) = self.seats.get(seat) {
+                seat.link.queue().close();
+            }
+            // Counted when it panics; there is nothing left to end.
+            let _ = self.call(seat, |session| session.handle_closed(end));
+        }
+        for session in self.seats.drain(..).filter_map(|seat| seat.session).collect::<Vec<_>>() {
+            let _ = self.guard(|| drop(session));
+        }
+    }
+}
+
+async fn sleep_until_some(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => pending().await,
+    }
+}

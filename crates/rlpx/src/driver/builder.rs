@@ -1,0 +1,202 @@
+//! How a server is put together: what the owner gives, what is checked, which tasks start.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use futures_core::Stream;
+use identity::CurveHandle;
+use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    Server, event::MAX_EVENTS, listener, now, peer_task::Common, protocol::Protocol, server_task::{Intake, ServerTask},
+    spawn, traffic::Counts,
+};
+use crate::{
+    CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts, dialer::Candidate, server,
+    server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
+};
+
+/// Commands that may wait for the server; the owner waits with further ones.
+const MAX_COMMANDS: usize = 64;
+
+/// Reports that may wait for the server; connections wait with further ones.
+const MAX_REPORTS: usize = 256;
+
+/// The client's name unless the owner gives one.
+const CLIENT_NAME: &str = concat!("eth-rlpx/v", env!("CARGO_PKG_VERSION"));
+
+/// What is wrong with what the owner gave.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A protocol's name is not 1 to 8 printable ASCII characters.
+    #[error("protocol {name:?}: a name has 1 to 8 printable ASCII characters")]
+    ProtocolName {
+        /// The name.
+        name: String,
+    },
+    /// A protocol without a version, or one whose versions have no message codes.
+    #[error("protocol {name:?}: it needs a version, and each version a message code")]
+    ProtocolVersions {
+        /// The protocol's name.
+        name: String,
+    },
+    /// Two protocols with one name.
+    #[error("protocol {name:?} is given twice: one protocol carries all its versions")]
+    ProtocolTwice {
+        /// The name.
+        name: String,
+    },
+    /// A static or trusted peer that cannot be one.
+    #[error("static or trusted peers: {0}")]
+    Peer(#[from] CommandError),
+    /// The listener has no address.
+    #[error("the listener: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// What a server is made of; made by [`Server::builder`].
+pub struct ServerBuilder {
+    curve: CurveHandle,
+    client_name: String,
+    listener: Option<TcpListener>,
+    protocols: Vec<Arc<dyn Protocol>>,
+    config: ServerConfig,
+    timeouts: Timeouts,
+    candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
+}
+
+impl ServerBuilder {
+    pub(super) fn new(curve: CurveHandle) -> Self {
+        Self {
+            curve,
+            client_name: CLIENT_NAME.to_owned(),
+            listener: None,
+            protocols: Vec::new(),
+            config: ServerConfig::default(),
+            timeouts: Timeouts::default(),
+            candidates: None,
+        }
+    }
+
+    /// The client's name in Hello. Default: this crate's name and version.
+    #[must_use]
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        self
+    }
+
+    /// Accepts connections from `listener`. Default: nobody comes in.
+    #[must_use]
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Offers a protocol.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
+        self.protocols.push(protocol);
+        self
+    }
+
+    /// Limits, static and trusted peers, intervals.
+    #[must_use]
+    pub fn config(mut self, config: ServerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The waits of each session.
+    #[must_use]
+    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Whoever finds nodes to dial. Polled only while one is wanted.
+    #[must_use]
+    pub fn candidates(mut self, candidates: impl Stream<Item = Candidate> + Send + 'static) -> Self {
+        self.candidates = Some(Box::pin(candidates));
+        self
+    }
+
+    /// Starts the server's tasks, in the runtime this is called from.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a protocol, a peer or the listener cannot be used.
+    pub fn start(self) -> Result<Server, ConfigError> {
+        let capabilities = capabilities(&self.protocols)?;
+        check_peers(&self.config, &self.curve)?;
+        let local_addr = self.listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let public_key = self.curve.node_key().public_key();
+        let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
+        session.hello.listen_port = local_addr.map_or(0, |address| address.port());
+        session.timeouts = self.timeouts;
+
+        let times = self.config.times.clone();
+        let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
+        let rejects = session.rejects.clone();
+        let counts = Counts { rejects, refusals: machine.refusals().clone(), ..Counts::default() };
+        let (reporter, reports) = mpsc::channel(MAX_REPORTS);
+        let (commander, commands) = mpsc::channel(MAX_COMMANDS);
+        let (events, _) = broadcast::channel(MAX_EVENTS);
+        let common = Common {
+            session: Arc::new(session),
+            protocols: self.protocols,
+            curve: self.curve,
+            times,
+            counts: counts.clone(),
+            reports: reporter,
+        };
+        let mut tasks = JoinSet::new();
+        let accepted = self.listener.map(|listener| {
+            let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
+            tasks.spawn(listener::run(listener, sender));
+            accepted
+        });
+        let intake = Intake { commands, reports, accepted, candidates: self.candidates, listener: tasks };
+        let peer_count = Arc::new(AtomicUsize::new(0));
+        let server = Server::new(commander, events.downgrade(), counts, Arc::clone(&peer_count), local_addr);
+        spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count).run());
+        Ok(server)
+    }
+}
+
+fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalCapability>, ConfigError> {
+    let mut capabilities: Vec<LocalCapability> = Vec::new();
+    for protocol in protocols {
+        let text = || protocol.name().to_owned();
+        let name = CapabilityName::new(protocol.name()).map_err(|_| ConfigError::ProtocolName { name: text() })?;
+        if capabilities.iter().any(|other| other.capability.name == name) {
+            return Err(ConfigError::ProtocolTwice { name: text() });
+        }
+        let versions = protocol.versions();
+        if versions.is_empty() || versions.iter().any(|version| version.message_count == 0) {
+            return Err(ConfigError::ProtocolVersions { name: text() });
+        }
+        capabilities.extend(versions.iter().map(|version| LocalCapability {
+            max_message_len: protocol.max_message_len(),
+            ..LocalCapability::new(name, version.version, version.message_count)
+        }));
+    }
+    Ok(capabilities)
+}
+
+fn check_peers(config: &ServerConfig, curve: &CurveHandle) -> Result<(), CommandError> {
+    let own = curve.node_key().node_id();
+    if config.static_peers.len() > MAX_STATIC_PEERS || config.trusted.len() > MAX_TRUSTED_PEERS {
+        return Err(CommandError::Full);
+    }
+    if config.trusted.contains(&own) || config.static_peers.iter().any(|enode| enode.node_id() == own) {
+        return Err(CommandError::Own);
+    }
+    if config.static_peers.iter().any(|enode| enode.tcp == 0) { Err(CommandError::NoPort) } else { Ok(()) }
+}

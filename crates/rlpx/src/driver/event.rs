@@ -1,0 +1,64 @@
+//! What a server tells its owner, as one bounded stream. Whoever reads too slowly loses the oldest and is told how many.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use identity::PublicKey;
+use tokio::sync::broadcast;
+
+use crate::{SessionEnd, peer::PeerInfo};
+
+/// Events that may wait for one owner. When full, the oldest goes.
+pub const MAX_EVENTS: usize = 1_024;
+
+/// Something that happened to the peers of a server.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A session was established.
+    PeerConnected(Arc<PeerInfo>),
+    /// A session has ended.
+    PeerDisconnected {
+        /// Whose.
+        info: Arc<PeerInfo>,
+        /// Why.
+        end: SessionEnd,
+    },
+    /// A dial has not led to a session.
+    DialFailed {
+        /// Who was dialed.
+        public_key: PublicKey,
+        /// Where: the first address that was tried.
+        address: SocketAddr,
+        /// Why not.
+        end: SessionEnd,
+    },
+    /// A node that had proved its key came in and did not stay.
+    Refused {
+        /// Who.
+        public_key: PublicKey,
+        /// From where.
+        address: SocketAddr,
+        /// Why not.
+        end: SessionEnd,
+    },
+    /// Events were lost because they were not read in time.
+    Lagged(u64),
+}
+
+/// The events of a server from the moment of asking on.
+#[derive(Debug)]
+pub struct EventStream(Option<broadcast::Receiver<Event>>);
+
+impl EventStream {
+    pub(super) const fn new(receiver: Option<broadcast::Receiver<Event>>) -> Self {
+        Self(receiver)
+    }
+
+    /// The next event; None when the server has ended. Nothing is lost when this is dropped half-way.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.0.as_mut()?.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some(Event::Lagged(count)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The way of a protocol's messages to one peer: a bounded queue that the connection's task empties as the socket takes
+//! what is in it.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, OnceLock},
+};
+
+use identity::Counters;
+use tokio::sync::Notify;
+
+use super::queue::{PushError, Queue};
+use crate::{
+    Refusal, SendError, SharedMessage, capability::SharedCapability, config::MAX_MESSAGE_LEN, p2p::DisconnectReason,
+    peer::PeerId,
+};
+
+/// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
+pub const MAX_QUEUED_MESSAGES: usize = 1_024;
+
+/// Bytes of one protocol that may wait for one peer; an empty queue takes one message of any size.
+pub const MAX_QUEUED_LEN: usize = 1 << 20;
+
+/// One protocol's way to one peer. Cheap to clone; clones share the queue.
+#[derive(Clone)]
+pub struct Link(Arc<Shared>);
+
+struct Shared {
+    peer_id: PeerId,
+    message_count: u64,
+    queue: Queue<SharedMessage>,
+    exit: Arc<Exit>,
+}
+
+/// The order to end a connection, given by one of its protocols.
+#[derive(Debug)]
+pub(super) struct Exit {
+    reason: OnceLock<DisconnectReason>,
+    given: Notify,
+    refusals: Counters<Refusal>,
+}
+
+impl Exit {
+    pub(super) fn new(refusals: Counters<Refusal>) -> Self {
+        Self { reason: OnceLock::new(), given: Notify::new(), refusals }
+    }
+
+    /// The first reason counts.
+    fn order(&self, reason: DisconnectReason) {
+        let _ = self.reason.set(reason);
+        self.given.notify_one();
+    }
+
+    /// Waits for the order.
+    pub(super) async fn ordered(&self) -> DisconnectReason {
+        loop {
+            if let Some(reason) = self.reason.get() {
+                return *reason;
+            }
+            self.given.notified().await;
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(peer_id: PeerId, capability: &SharedCapability, exit: Arc<Exit>) -> Self {
+        let queue = Queue::new(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN);
+        Self(Arc::new(Shared { peer_id, message_count: capability.message_count, queue, exit }))
+    }
+
+    /// The session at the other end of the link.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.peer_id
+    }
+
+    /// Queues a message, if there is room.
+    ///
+    /// # Errors
+    /// - [`SendError::Full`] when 1,024 messages or 1 MiB wait already,
+    /// - [`SendError::Closed`] when the session has ended,
+    /// - [`SendError::TooLarge`] and [`SendError::UnknownCode`] when no message of the protocol can be like this.
+    pub fn try_send(&self, message: SharedMessage) -> Result<(), SendError> {
+        self.check(&message)?;
+        let len = message.payload().len();
+        self.0.queue.try_push(message, len).map_err(|(_, error)| error.into())
+    }
+
+    /// Queues a message as soon as there is room.
+    ///
+    /// # Errors
+    /// As [`Link::try_send`], without `Full`.
+    pub async fn send(&self, mut message: SharedMessage) -> Result<(), SendError> {
+        self.check(&message)?;
+        let len = message.payload().len();
+        loop {
+            match self.0.queue.try_push(message, len) {
+                Ok(()) => return Ok(()),
+                Err((_, PushError::Closed)) => return Err(SendError::Closed),
+                Err((back, PushError::Full)) => message = back,
+            }
+            poll_fn(|cx| self.0.queue.poll_room(cx, len)).await;
+        }
+    }
+
+    /// Ends the session with this peer. Of several reasons given, the first goes out.
+    pub fn disconnect(&self, reason: DisconnectReason) {
+        self.0.exit.order(reason);
+    }
+
+    /// Ends the session because the protocol panicked in a task of its own.
+    pub(super) fn panicked(&self) {
+        self.0.exit.refusals.add(Refusal::ProtocolPanicked);
+        self.disconnect(DisconnectReason::SubprotocolError);
+    }
+
+    fn check(&self, message: &SharedMessage) -> Result<(), SendError> {
+        if message.code() >= self.0.message_count {
+            return Err(SendError::UnknownCode);
+        }
+        if message.payload().len() > MAX_MESSAGE_LEN {
+            return Err(SendError::TooLarge);
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue(&self) -> &Queue<SharedMessage> {
+        &self.0.queue
+    }
+}
+
+impl From<PushError> for SendError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full => Self::Full,
+            PushError::Closed => Self::Closed,
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link(to session {})", self.0.peer_id)
+    }
+}

@@ -1,0 +1,201 @@
+//! The task of one connection of a server: it owns the wire, asks the server at both stops, and serves the protocols.
+//! It may wait for the server; the server never waits for it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use identity::{CurveHandle, PublicKey};
+use tokio::sync::mpsc;
+
+use super::{attached::Attached, now, protocol::Protocol, traffic::Counts, wire::Wire};
+use crate::{
+    Hello, ServerTimes, SessionConfig, SessionEnd, SessionError, SessionOutput, SharedCapability, p2p::DisconnectReason,
+    peer::{PeerId, PeerInfo},
+};
+
+/// Orders that may wait for a connection: each of the three once, and one more. One that does not take them is cut off.
+pub(super) const MAX_ORDERS: usize = 4;
+
+/// Messages handled before others get their turn.
+const MESSAGES_PER_TURN: usize = 16;
+
+/// What the server orders. When the way of the orders closes, the connection ends without a word.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Go past the first stop.
+    Greet,
+    /// Go past the second: this is a peer now.
+    Establish { static_peer: bool, trusted: bool },
+    /// Say why and end.
+    Disconnect(DisconnectReason),
+}
+
+/// What a connection reports to the server, under its number. That it has ended is seen by its task's end.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// TCP has connected.
+    Connected,
+    /// The node at the other end has proved its key.
+    Authenticated(PublicKey),
+    /// Hello came; so many capabilities are shared.
+    Hello(usize),
+    /// The protocols have been told of the peer.
+    Established(Arc<PeerInfo>),
+}
+
+/// What the connections of a server have in common.
+pub(super) struct Common {
+    pub(super) session: Arc<SessionConfig>,
+    pub(super) protocols: Vec<Arc<dyn Protocol>>,
+    pub(super) curve: CurveHandle,
+    pub(super) times: ServerTimes,
+    pub(super) counts: Counts,
+    pub(super) reports: mpsc::Sender<(PeerId, Report)>,
+}
+
+pub(super) struct PeerTask {
+    pub(super) id: PeerId,
+    pub(super) common: Arc<Common>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) wire: Wire,
+    pub(super) remote_addr: SocketAddr,
+    pub(super) inbound: bool,
+    pub(super) attached: Option<Attached>,
+    /// Set when outputs may be left, because others had to get their turn.
+    pub(super) busy: bool,
+}
+
+/// How an attempt ends that the server gave up.
+pub(super) const ABORTED: SessionEnd = SessionEnd::Broken(SessionError::Io(io::ErrorKind::ConnectionAborted));
+
+impl PeerTask {
+    pub(super) async fn run(mut self) -> SessionEnd {
+        let end = loop {
+            if let Some(end) = self.handle_outputs().await {
+                break end;
+            }
+            if let Err(reason) = self.send_queued() {
+                self.wire.session().disconnect(now(), reason);
+                continue;
+            }
+            if let Some(end) = self.wait().await {
+                break end;
+            }
+        };
+        if let Some(mut attached) = self.attached.take() {
+            attached.close(&end);
+        }
+        if matches!(end, SessionEnd::Local { .. }) {
+            self.wire.linger().await;
+        }
+        end
+    }
+
+    /// Waits for one thing to happen.
+    async fn wait(&mut self) -> Option<SessionEnd> {
+        let has_room = self.wire.session().has_room();
+        let protocols = async {
+            match &mut self.attached {
+                Some(attached) => attached.turn(has_room).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            order = self.orders.recv() => match order {
+                Some(order) => self.handle_order(order).await,
+                None => return Some(ABORTED),
+            },
+            result = protocols => self.handle_turn(result),
+            () = self.wire.turn() => {}
+            () = tokio::task::yield_now(), if self.busy => {}
+        }
+        None
+    }
+
+    fn handle_turn(&mut self, result: Result<(), DisconnectReason>) {
+        match result {
+            Ok(()) => {
+                let stalled = self.attached.as_ref().is_some_and(Attached::is_stalled);
+                self.wire.session().pause_reading(now(), stalled);
+            }
+            Err(reason) => self.wire.session().disconnect(now(), reason),
+        }
+    }
+
+    async fn handle_order(&mut self, order: Order) {
+        match order {
+            Order::Greet => self.wire.session().admit(now()),
+            Order::Establish { static_peer, trusted } => self.establish(static_peer, trusted).await,
+            Order::Disconnect(reason) => self.wire.session().disconnect(now(), reason),
+        }
+    }
+
+    /// Handles what the session puts out; how it ended, if it did.
+    async fn handle_outputs(&mut self) -> Option<SessionEnd> {
+        self.busy = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.wire.output()? {
+                SessionOutput::Authenticated { remote } => self.report(Report::Authenticated(remote)).await,
+                SessionOutput::Hello { shared, .. } => self.report(Report::Hello(shared.len())).await,
+                SessionOutput::Message { protocol, message } => {
+                    if let Some(attached) = &mut self.attached {
+                        let result = attached.handle_message(protocol, message).await;
+                        self.handle_turn(result.map(|_| ()));
+                    }
+                }
+                SessionOutput::Closed(end) => return Some(end),
+                // The wire keeps these to itself.
+                SessionOutput::Curve(_) => {}
+            }
+        }
+        self.busy = true;
+        None
+    }
+
+    async fn report(&mut self, report: Report) {
+        // When the server is gone, the orders' way is closed too.
+        let _ = self.common.reports.send((self.id, report)).await;
+    }
+
+    async fn establish(&mut self, static_peer: bool, trusted: bool) {
+        let local_addr = self.wire.stream().local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let session = self.wire.session();
+        let (Some(public_key), Some(hello)) = (session.remote(), session.hello().cloned()) else { return };
+        let shared: Vec<SharedCapability> = session.shared().to_vec();
+        let Hello { client_name, capabilities, .. } = hello;
+        let info = Arc::new(PeerInfo {
+            peer_id: self.id,
+            public_key,
+            node_id: public_key.node_id(),
+            client_name,
+            capabilities,
+            shared,
+            remote_addr: self.remote_addr,
+            local_addr,
+            inbound: self.inbound,
+            static_peer,
+            trusted,
+            connected_at: now().instant,
+        });
+        let Common { protocols, times, counts, .. } = &*self.common;
+        match Attached::new(protocols, &info, times.protocol_stall, counts.clone()) {
+            Ok(attached) => {
+                self.attached = Some(attached);
+                self.wire.session().admit(now());
+                self.report(Report::Established(info)).await;
+            }
+            Err(reason) => self.wire.session().disconnect(now(), reason),
+        }
+    }
+
+    /// Moves on what protocols have queued, as far as the socket takes it, and gives back the credit.
+    fn send_queued(&mut self) -> Result<(), DisconnectReason> {
+        let Some(attached) = &mut self.attached else { return Ok(()) };
+        attached.send_queued(self.wire.session())?;
+        self.wire.flush();
+        attached.credit(self.wire.session().written())
+    }
+}

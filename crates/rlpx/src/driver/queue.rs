@@ -1,0 +1,202 @@
+//! A queue between two tasks, bounded by count and by bytes. An empty queue takes one item of any size, so that nothing
+//! is too big to pass. A full one makes its producers wait, or says so to those who do not.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// Why an item was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PushError {
+    /// There is no room now.
+    Full,
+    /// Nobody takes items any more.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    max_count: usize,
+    max_len: usize,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<(T, usize)>,
+    /// The sum of the items' lengths, in bytes.
+    len: usize,
+    closed: bool,
+    waits_for_room: Vec<Waker>,
+    waits_for_item: Option<Waker>,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue for at most `max_count` items of together `max_len` bytes.
+    pub(super) const fn new(max_count: usize, max_len: usize) -> Self {
+        let state = State {
+            items: VecDeque::new(),
+            len: 0,
+            closed: false,
+            waits_for_room: Vec::new(),
+            waits_for_item: None,
+        };
+        Self { state: Mutex::new(state), max_count, max_len }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in an item of `len` bytes, or gives it back.
+    pub(super) fn try_push(&self, item: T, len: usize) -> Result<(), (T, PushError)> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err((item, PushError::Closed));
+        }
+        if !state.has_room(len, self.max_count, self.max_len) {
+            return Err((item, PushError::Full));
+        }
+        state.push(item, len);
+        let waker = state.waits_for_item.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Puts in an item whatever its length, after `poll_room` was ready; drops it when nobody takes items any more.
+    pub(super) fn push_last(&self, item: T, len: usize) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.push(item, len);
+        let waker = state.waits_for_item.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready when an item of `len` bytes has room, or never will.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
+        let mut state = self.lock();
+        if state.closed || state.has_room(len, self.max_count, self.max_len) {
+            return Poll::Ready(());
+        }
+        if !state.waits_for_room.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waits_for_room.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The next item with its length; None when there is none and will be none.
+    pub(super) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<(T, usize)>> {
+        match self.try_pop() {
+            Some(item) => Poll::Ready(Some(item)),
+            None => self.poll_item(cx).map(|()| self.try_pop()),
+        }
+    }
+
+    /// Ready when there is an item, or never will be.
+    pub(super) fn poll_item(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.closed || !state.items.is_empty() {
+            return Poll::Ready(());
+        }
+        state.waits_for_item = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The next item with its length, if there is one.
+    pub(super) fn try_pop(&self) -> Option<(T, usize)> {
+        let mut state = self.lock();
+        let (item, len) = state.items.pop_front()?;
+        state.len = state.len.saturating_sub(len);
+        let wakers = std::mem::take(&mut state.waits_for_room);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        Some((item, len))
+    }
+
+    /// Takes nothing from now on. What is in can still be popped.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let wakers = std::mem::take(&mut state.waits_for_room);
+        let waker = state.waits_for_item.take();
+        drop(state);
+        wakers.into_iter().chain(waker).for_each(Waker::wake);
+    }
+}
+
+impl<T> State<T> {
+    fn push(&mut self, item: T, len: usize) {
+        self.len = self.len.saturating_add(len);
+        self.items.push_back((item, len));
+    }
+
+    fn has_room(&self, len: usize, max_count: usize, max_len: usize) -> bool {
+        let fits = self.len < max_len && self.len.saturating_add(len) <= max_len;
+        self.items.is_empty() || (fits && self.items.len() < max_count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn p11_count_and_bytes_are_bounded_and_one_item_of_any_size_passes() {
+        let queue = Queue::new(3, 100);
+        queue.try_push('a', 1_000_000).unwrap();
+        assert_eq!(queue.try_push('b', 1), Err(('b', PushError::Full)));
+        assert_eq!(queue.try_pop(), Some(('a', 1_000_000)));
+        for item in ['c', 'd', 'e'] {
+            queue.try_push(item, 10).unwrap();
+        }
+        assert_eq!(queue.try_push('f', 0), Err(('f', PushError::Full)));
+        queue.try_pop();
+        assert_eq!(queue.try_push('g', 81), Err(('g', PushError::Full)));
+        queue.try_push('h', 80).unwrap();
+    }
+
+    #[test]
+    fn room_items_and_the_end_wake_who_waits() {
+        let queue = Queue::new(1, 100);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        assert_eq!(queue.poll_pop(&mut cx), Poll::Pending);
+        queue.try_push('a', 1).unwrap();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(queue.poll_room(&mut cx, 1).is_pending() && queue.poll_room(&mut cx, 1).is_pending());
+        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(Some(('a', 1))));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        queue.try_push('b', 1).unwrap();
+        assert!(queue.poll_room(&mut cx, 1).is_pending());
+        queue.close();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 3);
+        assert_eq!(queue.try_push('c', 1), Err(('c', PushError::Closed)));
+        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(Some(('b', 1))));
+        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(None));
+    }
+}

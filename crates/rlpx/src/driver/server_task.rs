@@ -1,0 +1,327 @@
+//! The task of a server: hands the machine what connections, the listener, the owner and whoever finds candidates bring,
+//! and does what it puts out. Waits for nobody.
+
+use std::{
+    collections::BTreeMap,
+    future::{pending, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_core::Stream;
+use identity::{Enode, NodeId, PublicKey, curve::Lane};
+use tokio::{
+    net::TcpStream,
+    sync::{broadcast, mpsc, oneshot},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    dial::{Dial, resolve},
+    event::Event,
+    now,
+    peer_task::{ABORTED, Common, MAX_ORDERS, Order, PeerTask, Report},
+    wire::Wire,
+};
+use crate::{
+    CommandError, Refusal, SessionEnd, SessionError,
+    dialer::Candidate,
+    p2p::DisconnectReason,
+    peer::{PeerId, PeerInfo},
+    server::{Output, Server},
+};
+
+/// What the owner wants of a running server.
+pub(super) enum Command {
+    AddStatic(Enode, oneshot::Sender<Result<(), CommandError>>),
+    RemoveStatic(NodeId, oneshot::Sender<()>),
+    AddTrusted(NodeId, oneshot::Sender<Result<(), CommandError>>),
+    RemoveTrusted(NodeId, oneshot::Sender<()>),
+    Disconnect(NodeId, DisconnectReason, oneshot::Sender<()>),
+    Peers(oneshot::Sender<Vec<Arc<PeerInfo>>>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// A connection's task as the server sees it.
+struct Live {
+    /// None once it was cut off.
+    orders: Option<mpsc::Sender<Order>>,
+    task: AbortHandle,
+    /// Where it goes, or came from.
+    address: SocketAddr,
+    inbound: bool,
+    public_key: Option<PublicKey>,
+    info: Option<Arc<PeerInfo>>,
+}
+
+/// What comes to the server from outside.
+pub(super) struct Intake {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) reports: mpsc::Receiver<(PeerId, Report)>,
+    pub(super) accepted: Option<mpsc::Receiver<(TcpStream, SocketAddr)>>,
+    pub(super) candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
+    /// Holds the listener's task; ends it when dropped.
+    pub(super) listener: JoinSet<()>,
+}
+
+/// A server that is ending.
+struct Closing {
+    deadline: Option<Instant>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+pub(super) struct ServerTask {
+    machine: Server,
+    common: Arc<Common>,
+    intake: Intake,
+    events: broadcast::Sender<Event>,
+    peer_count: Arc<AtomicUsize>,
+    live: BTreeMap<PeerId, Live>,
+    tasks: JoinSet<(PeerId, SessionEnd)>,
+    lookups: JoinSet<(PeerId, Vec<SocketAddr>)>,
+    closing: Option<Closing>,
+}
+
+impl ServerTask {
+    pub(super) fn new(
+        machine: Server,
+        common: Arc<Common>,
+        intake: Intake,
+        events: broadcast::Sender<Event>,
+        peer_count: Arc<AtomicUsize>,
+    ) -> Self {
+        let (live, tasks, lookups) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
+        Self { machine, common, intake, events, peer_count, live, tasks, lookups, closing: None }
+    }
+
+    /// Runs until a shutdown is complete, or the last handle is gone and all peers are told.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.act();
+            if self.closing.is_some() && self.live.is_empty() {
+                break;
+            }
+            self.turn().await;
+        }
+        for waiting in self.closing.into_iter().flat_map(|closing| closing.waiting) {
+            let _ = waiting.send(());
+        }
+    }
+
+    /// Waits for one thing to happen and hands it in.
+    async fn turn(&mut self) {
+        let moment = now();
+        let wake = match &self.closing {
+            Some(closing) => closing.deadline,
+            None => self.machine.next_timeout(moment).map(Instant::from_std),
+        };
+        let wants_candidates = self.intake.candidates.is_some() && self.machine.wanted_candidates(moment) > 0;
+        let Intake { commands, reports, accepted, candidates, .. } = &mut self.intake;
+        tokio::select! {
+            biased;
+            Some((id, report)) = reports.recv() => self.handle_report(id, report),
+            Some(joined) = self.tasks.join_next() => self.handle_end(joined),
+            Some(Ok((id, addresses))) = self.lookups.join_next() => {
+                self.machine.handle_resolved(now(), id, &addresses);
+            }
+            command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => self.handle_command(command),
+            connection = next_accepted(accepted) => self.handle_accepted(connection),
+            candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
+            () = sleep_until_some(wake) => self.handle_wake(),
+        }
+    }
+
+    fn handle_wake(&mut self) {
+        match &mut self.closing {
+            Some(closing) => {
+                closing.deadline = None;
+                self.tasks.abort_all();
+            }
+            None => self.machine.handle_timeout(now()),
+        }
+    }
+
+    fn handle_accepted(&mut self, connection: Option<(TcpStream, SocketAddr)>) {
+        let Some((stream, from)) = connection else {
+            self.intake.accepted = None;
+            return;
+        };
+        let Ok(id) = self.machine.handle_accepted(now(), from) else { return };
+        let common = Arc::clone(&self.common);
+        let (sender, orders) = mpsc::channel(MAX_ORDERS);
+        let (curve, session) = (common.curve.clone(), Arc::clone(&common.session));
+        let wire = Wire::accepted(stream, curve, session, Lane(id.0), common.counts.traffic());
+        let task =
+            PeerTask { id, common, orders, wire, remote_addr: from, inbound: true, attached: None, busy: false };
+        let task = self.tasks.spawn(async move { (id, task.run().await) });
+        let orders = Some(sender);
+        self.live.insert(id, Live { orders, task, address: from, inbound: true, public_key: None, info: None });
+    }
+
+    fn dial(&mut self, id: PeerId, remote: PublicKey, addresses: Vec<SocketAddr>) {
+        let Some(address) = addresses.first().copied() else { return };
+        let (sender, orders) = mpsc::channel(MAX_ORDERS);
+        let dial = Dial { id, remote, addresses, common: Arc::clone(&self.common), orders };
+        let task = self.tasks.spawn(async move { (id, dial.run().await) });
+        let (orders, public_key) = (Some(sender), Some(remote));
+        self.live.insert(id, Live { orders, task, address, inbound: false, public_key, info: None });
+    }
+
+    fn handle_candidate(&mut self, candidate: Option<Candidate>) {
+        match candidate {
+            Some(candidate) => self.machine.handle_candidate(now(), candidate),
+            None => self.intake.candidates = None,
+        }
+    }
+
+    fn handle_report(&mut self, id: PeerId, report: Report) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        match report {
+            Report::Connected => self.machine.handle_connected(now(), id),
+            Report::Authenticated(remote) => {
+                live.public_key = Some(remote);
+                self.machine.handle_authenticated(now(), id, remote);
+            }
+            Report::Hello(shared_count) => self.machine.handle_hello(now(), id, shared_count),
+            Report::Established(info) => {
+                live.info = Some(Arc::clone(&info));
+                self.peer_count.fetch_add(1, Ordering::Relaxed);
+                self.tell(Event::PeerConnected(info));
+            }
+        }
+    }
+
+    fn handle_end(&mut self, joined: Result<(PeerId, SessionEnd), JoinError>) {
+        let (id, end) = match joined {
+            Ok(ended) => ended,
+            Err(error) => match self.live.iter().find(|(_, live)| live.task.id() == error.id()) {
+                Some((id, _)) => (*id, SessionEnd::Broken(SessionError::Io(io::ErrorKind::Other))),
+                None => return,
+            },
+        };
+        // What it reported before comes first.
+        while let Ok((id, report)) = self.intake.reports.try_recv() {
+            self.handle_report(id, report);
+        }
+        let Some(live) = self.live.remove(&id) else { return };
+        self.machine.handle_closed(now(), id, &end);
+        let Live { address, inbound, public_key, info, .. } = live;
+        match (info, public_key) {
+            (Some(info), _) => {
+                self.peer_count.fetch_sub(1, Ordering::Relaxed);
+                self.tell(Event::PeerDisconnected { info, end });
+            }
+            (None, Some(public_key)) if inbound => self.tell(Event::Refused { public_key, address, end }),
+            (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end }),
+            (None, None) => {}
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        tracing::debug!(?event, "rlpx");
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    fn handle_command(&mut self, command: Option<Command>) {
+        let moment = now();
+        // Whoever asked may have stopped waiting for the answer.
+        match command {
+            Some(Command::AddStatic(enode, answer)) => {
+                let _ = answer.send(self.machine.add_static(moment, enode));
+            }
+            Some(Command::RemoveStatic(node_id, answer)) => {
+                self.machine.remove_static(moment, node_id);
+                let _ = answer.send(());
+            }
+            Some(Command::AddTrusted(node_id, answer)) => {
+                let _ = answer.send(self.machine.add_trusted(node_id));
+            }
+            Some(Command::RemoveTrusted(node_id, answer)) => {
+                self.machine.remove_trusted(node_id);
+                let _ = answer.send(());
+            }
+            Some(Command::Disconnect(node_id, reason, answer)) => {
+                self.machine.disconnect(moment, node_id, reason);
+                let _ = answer.send(());
+            }
+            Some(Command::Peers(answer)) => {
+                let _ = answer.send(self.live.values().filter_map(|live| live.info.clone()).collect());
+            }
+            Some(Command::Shutdown(answer)) => self.shutdown(Some(answer)),
+            None => self.shutdown(None),
+        }
+    }
+
+    fn shutdown(&mut self, waiting: Option<oneshot::Sender<()>>) {
+        let moment = now();
+        let deadline = moment.instant.checked_add(self.common.times.shutdown).map(Instant::from_std);
+        let closing = self.closing.get_or_insert(Closing { deadline, waiting: Vec::new() });
+        closing.waiting.extend(waiting);
+        self.machine.shutdown(moment);
+        self.intake.listener.abort_all();
+        self.intake.accepted = None;
+        self.intake.candidates = None;
+    }
+
+    /// Does what the machine puts out.
+    fn act(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Resolve { id, name, port } => {
+                    let limit = self.common.times.connect;
+                    self.lookups.spawn(async move { (id, resolve(name, port, limit).await) });
+                }
+                Output::Connect { id, remote, addresses } => self.dial(id, remote, addresses),
+                Output::Greet(id) => self.order(id, Order::Greet),
+                Output::Establish { id, static_peer, trusted } => {
+                    self.order(id, Order::Establish { static_peer, trusted });
+                }
+                Output::Disconnect(id, reason) => self.order(id, Order::Disconnect(reason)),
+                Output::Abort(id) => match self.live.get_mut(&id) {
+                    Some(live) => live.orders = None,
+                    // Not begun: it was still a name.
+                    None => self.machine.handle_closed(now(), id, &ABORTED),
+                },
+            }
+        }
+    }
+
+    fn order(&mut self, id: PeerId, order: Order) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let taken = live.orders.as_ref().map(|orders| orders.try_send(order));
+        if let Some(Err(mpsc::error::TrySendError::Full(_))) = taken {
+            self.machine.refusals().add(Refusal::ControlFull);
+            live.orders = None;
+        }
+    }
+}
+
+async fn next_accepted(
+    accepted: &mut Option<mpsc::Receiver<(TcpStream, SocketAddr)>>,
+) -> Option<(TcpStream, SocketAddr)> {
+    match accepted {
+        Some(accepted) => accepted.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn next_candidate(candidates: &mut Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>) -> Option<Candidate> {
+    match candidates {
+        Some(candidates) => poll_fn(|cx| candidates.as_mut().poll_next(cx)).await,
+        None => pending().await,
+    }
+}
+
+async fn sleep_until_some(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! What a server counts: refusals of both layers, and bytes and messages over TCP.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use identity::Counters;
+
+use crate::{Refusal, reject::Reject};
+
+/// The counts of a server. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// What sessions refused: `reject_total` of the layers `handshake`, `frame` and `p2p`.
+    pub rejects: Counters<Reject>,
+    /// What the server refused: `reject_total` of the layer `server`.
+    pub refusals: Counters<Refusal>,
+    pub(super) traffic: Arc<Traffic>,
+}
+
+/// Bytes and messages since the start.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
+}
+
+impl Counts {
+    /// Bytes read from TCP.
+    pub fn bytes_in(&self) -> u64 {
+        self.traffic.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written to TCP.
+    pub fn bytes_out(&self) -> u64 {
+        self.traffic.bytes_out.load(Ordering::Relaxed)
+    }
+
+    /// Messages handed to protocols.
+    pub fn messages_in(&self) -> u64 {
+        self.traffic.messages_in.load(Ordering::Relaxed)
+    }
+
+    /// Messages of protocols that were written.
+    pub fn messages_out(&self) -> u64 {
+        self.traffic.messages_out.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+}
+
+impl Traffic {
+    pub(super) fn read(&self, len: usize) {
+        self.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn wrote(&self, len: usize) {
+        self.bytes_out.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn message_in(&self) {
+        self.messages_in.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn message_out(&self) {
+        self.messages_out.fetch_add(1, Ordering::Relaxed);
+    }
+}

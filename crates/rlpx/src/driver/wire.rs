@@ -1,0 +1,202 @@
+//! A session with its socket: reads into the session's buffer, writes from it, runs its curve jobs, keeps its time.
+//! What the session says is for the owner of the wire: [`Connection`](super::Connection) or a server's peer task.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use identity::{
+    CurveHandle, PublicKey,
+    curve::{CurveJob, CurveResult, Lane, Ticket},
+};
+use rand::{rand_core::UnwrapErr, rngs::SysRng};
+use tokio::{
+    io::{AsyncWrite, Interest},
+    net::TcpStream,
+    sync::mpsc,
+    time::{Sleep, sleep_until},
+};
+
+use super::{now, traffic::Traffic};
+use crate::{Session, SessionConfig, SessionOutput};
+
+/// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
+/// and the Disconnect would be lost.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that are thrown away while lingering; whoever sends more is cut off.
+const MAX_LINGER_LEN: usize = 1 << 20;
+
+/// A session has one curve job out.
+const MAX_ANSWERS: usize = 1;
+
+pub(super) struct Wire {
+    stream: TcpStream,
+    session: Session,
+    curve: CurveHandle,
+    answer: mpsc::Sender<(Ticket, CurveResult)>,
+    answers: mpsc::Receiver<(Ticket, CurveResult)>,
+    alarm: Pin<Box<Sleep>>,
+    traffic: Arc<Traffic>,
+    broken: bool,
+}
+
+impl Wire {
+    /// The side that dialed `remote`.
+    pub(super) fn dialed(
+        stream: TcpStream,
+        curve: CurveHandle,
+        config: Arc<SessionConfig>,
+        (remote, lane): (PublicKey, Lane),
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        let session = Session::initiator(now(), config, remote, lane, &mut UnwrapErr(SysRng));
+        Self::new(stream, session, curve, traffic)
+    }
+
+    /// The side that accepted.
+    pub(super) fn accepted(
+        stream: TcpStream,
+        curve: CurveHandle,
+        config: Arc<SessionConfig>,
+        lane: Lane,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        let session = Session::recipient(now(), config, lane, &mut UnwrapErr(SysRng));
+        Self::new(stream, session, curve, traffic)
+    }
+
+    fn new(stream: TcpStream, session: Session, curve: CurveHandle, traffic: Arc<Traffic>) -> Self {
+        // Frames are written whole, so there is nothing to collect.
+        let _ = stream.set_nodelay(true);
+        let (answer, answers) = mpsc::channel(MAX_ANSWERS);
+        let alarm = Box::pin(sleep_until(now().instant.into()));
+        Self { stream, session, curve, answer, answers, alarm, traffic, broken: false }
+    }
+
+    pub(super) const fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    pub(super) const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The session's next output that is not the wire's own business.
+    pub(super) fn output(&mut self) -> Option<SessionOutput> {
+        loop {
+            match self.session.poll_output()? {
+                SessionOutput::Curve(job) => self.submit(job),
+                output @ (SessionOutput::Authenticated { .. }
+                | SessionOutput::Hello { .. }
+                | SessionOutput::Message { .. }
+                | SessionOutput::Closed(_)) => return Some(output),
+            }
+        }
+    }
+
+    fn submit(&self, job: CurveJob) {
+        let answer = self.answer.clone();
+        // There is room: the session waits for this answer before it asks again. When the wire is gone, nobody cares.
+        self.curve.submit(job, move |ticket, result| drop(answer.try_send((ticket, result))));
+    }
+
+    /// Waits until something happens to the session and hands it in. Nothing is lost when this is dropped half-way.
+    /// The owner polls the outputs before every turn: until then nothing is read.
+    pub(super) async fn turn(&mut self) {
+        self.flush();
+        let deadline = self.session.next_timeout();
+        self.set_alarm(deadline);
+        let interest = self.interest();
+        tokio::select! {
+            ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => match ready {
+                Ok(ready) if ready.is_readable() || ready.is_read_closed() => self.read(),
+                // Flushed at the next turn.
+                Ok(_) => {}
+                Err(error) => self.fail(&error),
+            },
+            Some((ticket, result)) = self.answers.recv() => self.session.handle_curve(now(), ticket, result),
+            () = &mut self.alarm, if deadline.is_some() => self.session.handle_timeout(now()),
+        }
+    }
+
+    fn interest(&self) -> Option<Interest> {
+        let read = self.session.want_read().then_some(Interest::READABLE);
+        let write = (!self.broken && !self.session.write_buf().is_empty()).then_some(Interest::WRITABLE);
+        match (read, write) {
+            (Some(read), Some(write)) => Some(read | write),
+            (read, write) => read.or(write),
+        }
+    }
+
+    fn set_alarm(&mut self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline.map(tokio::time::Instant::from_std)
+            && self.alarm.deadline() != deadline
+        {
+            self.alarm.as_mut().reset(deadline);
+        }
+    }
+
+    /// Writes what the socket takes now.
+    pub(super) fn flush(&mut self) {
+        while !self.broken && !self.session.write_buf().is_empty() {
+            match self.stream.try_write(self.session.write_buf()) {
+                Ok(len) => {
+                    self.traffic.wrote(len);
+                    self.session.handle_written(now(), len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        if !self.session.want_read() {
+            return;
+        }
+        match self.stream.try_read(self.session.read_buf()) {
+            Ok(0) => self.session.handle_eof(now()),
+            Ok(len) => {
+                self.traffic.read(len);
+                self.session.handle_read(now(), len);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        self.broken = true;
+        self.session.handle_io_error(now(), error.kind());
+    }
+
+    /// Lets the peer read our last words before the socket goes.
+    pub(super) async fn linger(mut self) {
+        let deadline = now().instant.checked_add(LINGER).map(tokio::time::Instant::from_std);
+        let drained = async {
+            let mut scrap = [0; 4_096];
+            let mut left = MAX_LINGER_LEN;
+            poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
+            while left > 0 {
+                self.stream.readable().await?;
+                match self.stream.try_read(&mut scrap) {
+                    Ok(0) => break,
+                    Ok(len) => left = left.saturating_sub(len),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            io::Result::Ok(())
+        };
+        if let Some(deadline) = deadline {
+            // Late or broken, it ends here.
+            let _ = tokio::time::timeout_at(deadline, drained).await;
+        }
+    }
+}
+

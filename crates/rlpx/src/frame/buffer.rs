@@ -1,0 +1,186 @@
+//! The buffers of a connection: one that is read into and decrypted in place, one that is written from.
+//! Both grow with what is in them and shrink when it is gone.
+
+use bytes::Bytes;
+
+use crate::config::{MAX_READ_CHUNK, MIN_READ_CHUNK};
+
+/// From this length on a payload is handed on with the buffer it came in; shorter ones are copied out, so that no
+/// message pins more memory than its own.
+const HAND_ON_LEN: usize = 16 * 1024;
+
+/// Bytes read and not yet handled.
+///
+/// Memory: at most 64 KiB more than twice what has been received of the message in it, and at most 64 KiB between
+/// messages.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBuffer {
+    /// `start..end` is filled, `end..` is room.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// What the next read offers: doubled when a read fills it, halved when one leaves most of it.
+    chunk: usize,
+    /// What the last call for room offered.
+    offered: usize,
+}
+
+impl ReadBuffer {
+    /// Room to read into; `unit_len` is the length of what is being read, as far as it is known. Of a long unit no more
+    /// than its rest is offered, so that it can be handed on with its buffer.
+    pub(crate) fn room(&mut self, unit_len: usize) -> &mut [u8] {
+        let filled = self.filled().len();
+        let chunk = self.chunk.clamp(MIN_READ_CHUNK, MAX_READ_CHUNK);
+        if unit_len <= MAX_READ_CHUNK {
+            return self.room_up_to(chunk.max(unit_len));
+        }
+        let there = self.bytes.len() - self.start;
+        let enough = filled.saturating_add(chunk).min(unit_len);
+        let grown = filled.saturating_add(filled.max(MAX_READ_CHUNK));
+        self.room_up_to(if there >= enough { there.min(unit_len) } else { grown.min(unit_len) })
+    }
+
+    /// Room for the rest of `unit_len` bytes and not one more: before there are secrets nothing is read ahead.
+    pub(crate) fn exact_room(&mut self, unit_len: usize) -> &mut [u8] {
+        self.room_up_to(unit_len)
+    }
+
+    /// `len` bytes of the room have been filled.
+    pub(crate) fn fill(&mut self, len: usize) {
+        let len = len.min(self.offered);
+        self.end = self.end.saturating_add(len).min(self.bytes.len());
+        let chunk = self.chunk.clamp(MIN_READ_CHUNK, MAX_READ_CHUNK);
+        self.chunk = match len {
+            len if len == self.offered => chunk.saturating_mul(2),
+            len if len < chunk / 4 => chunk / 2,
+            _ => chunk,
+        };
+        self.offered = 0;
+    }
+
+    /// What is filled.
+    pub(crate) fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// What is filled, to be decrypted in place.
+    pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Forgets the first `len` bytes, and memory that only a long message needed.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.start = self.start.saturating_add(len).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.bytes.len() > MAX_READ_CHUNK && self.filled().len() <= MAX_READ_CHUNK {
+            self.bytes = self.filled().to_vec();
+            (self.start, self.end) = (0, self.bytes.len());
+        }
+    }
+
+    /// The bytes `from..to`, counted from the front, as a message's payload, after which `len` bytes are forgotten.
+    pub(crate) fn take(&mut self, from: usize, to: usize, len: usize) -> Bytes {
+        let payload = self.filled().get(from..to).unwrap_or_default();
+        if payload.len() < HAND_ON_LEN {
+            let payload = Bytes::copy_from_slice(payload);
+            self.consume(len);
+            return payload;
+        }
+        let rest = self.filled().get(len..).unwrap_or_default().to_vec();
+        let (first, last) = (self.start.saturating_add(from), self.start.saturating_add(to));
+        (self.start, self.end) = (0, rest.len());
+        Bytes::from(std::mem::replace(&mut self.bytes, rest)).slice(first..last)
+    }
+
+    /// Frees everything when nothing is filled.
+    pub(crate) fn shrink(&mut self) {
+        if self.filled().is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Bytes allocated.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Room that brings what is filled to `total` bytes. The buffer never becomes longer than that.
+    fn room_up_to(&mut self, total: usize) -> &mut [u8] {
+        let want = total.saturating_sub(self.filled().len());
+        if self.bytes.len() - self.end < want {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.bytes.len() < total {
+            // Exact, or doubling by the vector would break the growth rule.
+            self.bytes.reserve_exact(total - self.bytes.len());
+            self.bytes.resize(total, 0);
+        }
+        self.offered = want;
+        let end = self.end;
+        self.bytes.get_mut(end..end.saturating_add(want)).unwrap_or_default()
+    }
+}
+
+/// Bytes to be written, encrypted already.
+#[derive(Debug, Default)]
+pub(crate) struct WriteBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    /// Bytes ever written to the socket.
+    written: u64,
+}
+
+impl WriteBuffer {
+    /// What waits to be written.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// Where more is appended.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// The first `len` bytes have been written.
+    pub(crate) fn advance(&mut self, len: usize) {
+        let len = len.min(self.waiting().len());
+        self.start = self.start.saturating_add(len);
+        self.written = self.written.saturating_add(len as u64);
+        if self.waiting().is_empty() {
+            self.bytes.clear();
+            self.bytes.shrink_to(MAX_READ_CHUNK);
+            self.start = 0;
+        }
+    }
+
+    /// Bytes ever written.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes ever appended: what [`Self::written`] will be when all that waits now is out.
+    pub(crate) fn queued(&self) -> u64 {
+        self.written.saturating_add(self.waiting().len() as u64)
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.start = 0;
+    }
+
+    /// Frees everything when nothing waits.
+    pub(crate) fn shrink(&mut self) {
+        if self.waiting().is_empty() {
+            self.clear();
+        }
+    }
+}

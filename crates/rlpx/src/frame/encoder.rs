@@ -1,0 +1,72 @@
+//! Egress: frames written and encrypted in place in the write buffer.
+
+use aes::cipher::StreamCipher;
+use rlp::RlpStream;
+
+use super::{FrameCipher, FrameMac, HEADER_DATA, HEADER_LEN, MAC_LEN, SIZE_LEN, padded};
+use crate::config::MAX_MESSAGE_LEN;
+
+/// Longest frame content: code and payload, in bytes, as the 24-bit size carries it.
+const MAX_FRAME_LEN: usize = MAX_MESSAGE_LEN;
+
+/// Code and payload together are longer than a frame can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameTooLong;
+
+/// Turns messages into frames.
+pub(crate) struct FrameEncoder {
+    cipher: FrameCipher,
+    mac: FrameMac,
+}
+
+impl FrameEncoder {
+    pub(crate) const fn new(cipher: FrameCipher, mac: FrameMac) -> Self {
+        Self { cipher, mac }
+    }
+
+    /// Appends the frame of a message to `out`. On error nothing has changed.
+    pub(crate) fn encode(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameTooLong> {
+        let code = encode_code(code);
+        let len = code.len().saturating_add(payload.len());
+        let size = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN).ok_or(FrameTooLong)?;
+        out.reserve(HEADER_LEN + MAC_LEN + padded(len) + MAC_LEN);
+
+        let mut header = [0; HEADER_LEN];
+        header[..SIZE_LEN].copy_from_slice(&size.to_be_bytes()[1..]);
+        header[SIZE_LEN..SIZE_LEN + HEADER_DATA.len()].copy_from_slice(&HEADER_DATA);
+        self.seal_header(header, out);
+        let start = out.len();
+        out.extend_from_slice(&code);
+        out.extend_from_slice(payload);
+        out.resize(start + padded(len), 0);
+        self.seal_body(start, out);
+        Ok(())
+    }
+
+    /// Appends a header and its MAC.
+    pub(super) fn seal_header(&mut self, mut header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
+        self.cipher.apply_keystream(&mut header);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(&self.mac.header(&header));
+    }
+
+    /// Encrypts the padded body from `start` on and appends its MAC.
+    pub(super) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
+        let body = &mut out[start..];
+        self.cipher.apply_keystream(body);
+        self.mac.absorb(body);
+        out.extend_from_slice(&self.mac.body());
+    }
+}
+
+/// RLP of a message code: 1 to 9 bytes.
+fn encode_code(code: u64) -> impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> {
+    let mut stream = RlpStream::new();
+    stream.append(&code);
+    stream.out()
+}

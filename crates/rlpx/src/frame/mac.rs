@@ -1,0 +1,88 @@
+//! The running MAC of one direction: a keccak state over everything sent, stirred with an AES block.
+//! devp2p specification, `rlpx.md`, "MAC".
+
+use aes::{
+    Aes256Enc,
+    cipher::{BlockCipherEncrypt, KeyInit},
+};
+use sha3::{Digest, Keccak256};
+
+use super::{HEADER_LEN, MAC_LEN};
+
+/// The MAC state of one direction.
+///
+/// ```text
+/// header-mac-seed = aes(mac-secret, digest[:16]) ^ header-ciphertext
+/// frame-mac-seed  = aes(mac-secret, digest[:16]) ^ digest[:16]         (digest after the body's ciphertext)
+/// ```
+/// After each seed is absorbed, the digest's first half is the tag.
+pub(crate) struct FrameMac {
+    aes: Aes256Enc,
+    hash: Keccak256,
+    /// The digest of `hash` as it stands, once computed: a frame's last tag is what the next header's starts from.
+    digest: Option<[u8; MAC_LEN]>,
+    #[cfg(test)]
+    digests: usize,
+}
+
+impl FrameMac {
+    /// The state after `hash` has absorbed the masked nonce and the handshake packet.
+    pub(crate) fn new(mac_secret: &[u8; 32], hash: Keccak256) -> Self {
+        Self {
+            aes: Aes256Enc::new(mac_secret.into()),
+            hash,
+            digest: None,
+            #[cfg(test)]
+            digests: 0,
+        }
+    }
+
+    /// The tag of a header.
+    pub(crate) fn header(&mut self, ciphertext: &[u8; HEADER_LEN]) -> [u8; MAC_LEN] {
+        let digest = self.digest();
+        self.stir(digest, ciphertext)
+    }
+
+    /// Takes in ciphertext of a body, in pieces of any length.
+    pub(crate) fn absorb(&mut self, ciphertext: &[u8]) {
+        self.hash.update(ciphertext);
+        self.digest = None;
+    }
+
+    /// The tag of the body that was absorbed.
+    pub(crate) fn body(&mut self) -> [u8; MAC_LEN] {
+        let digest = self.digest();
+        self.stir(digest, &digest)
+    }
+
+    fn stir(&mut self, digest: [u8; MAC_LEN], with: &[u8; MAC_LEN]) -> [u8; MAC_LEN] {
+        let mut block = aes::Block::from(digest);
+        self.aes.encrypt_block(&mut block);
+        for (byte, other) in block.iter_mut().zip(with) {
+            *byte ^= other;
+        }
+        self.absorb(&block);
+        self.digest()
+    }
+
+    fn digest(&mut self) -> [u8; MAC_LEN] {
+        if let Some(digest) = self.digest {
+            return digest;
+        }
+        #[cfg(test)]
+        {
+            self.digests += 1;
+        }
+        let full = self.hash.clone().finalize();
+        let mut half = [0; MAC_LEN];
+        half.copy_from_slice(&full[..MAC_LEN]);
+        self.digest = Some(half);
+        half
+    }
+
+    /// How often a digest was computed.
+    #[cfg(test)]
+    pub(super) const fn digests(&self) -> usize {
+        self.digests
+    }
+}

@@ -1,0 +1,33 @@
+//! Frames: how messages travel once the handshake has given both ends their secrets.
+//! devp2p specification, `rlpx.md`, "Framing". Messages are never split over frames; header-data is ignored.
+
+mod buffer;
+mod decoder;
+mod encoder;
+mod mac;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use buffer::{ReadBuffer, WriteBuffer};
+pub(crate) use decoder::{Decoded, FrameDecoder, MAX_CODE_LEN, decode_code};
+pub(crate) use encoder::{FrameEncoder, FrameTooLong};
+pub(crate) use mac::FrameMac;
+
+/// The stream cipher of one direction: one key stream from a zero counter for the whole session.
+pub(crate) type FrameCipher = ctr::Ctr128BE<aes::Aes256>;
+
+/// Length of a header, in bytes, before its MAC.
+const HEADER_LEN: usize = 16;
+/// Length of a MAC, in bytes.
+const MAC_LEN: usize = 16;
+/// Bodies are padded with zeros to a multiple of this, in bytes.
+const BLOCK_LEN: usize = 16;
+/// Length of the frame size that opens a header, in bytes.
+const SIZE_LEN: usize = 3;
+/// What follows the size: RLP of `[0, 0]`, the capability and context that nobody uses any more.
+const HEADER_DATA: [u8; 3] = [0xc2, 0x80, 0x80];
+
+/// A body's length with its padding.
+const fn padded(len: usize) -> usize {
+    len.saturating_add(BLOCK_LEN - 1) / BLOCK_LEN * BLOCK_LEN
+}

@@ -1,0 +1,37 @@
+//! Ack: the recipient's answer. devp2p specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone.
+
+use identity::PublicKey;
+
+use super::{Nonce, VERSION, nonce, public_key};
+use crate::{
+    error::{DecodeError, Fault, HandshakeError, What},
+    p2p::exact_list,
+};
+
+/// The recipient's message.
+///
+/// ```text
+/// [ephemeral key: 64 bytes, nonce: 32 bytes, version: int, ...]  and anything after it
+/// ```
+pub(crate) struct Ack {
+    pub(crate) ephemeral: PublicKey,
+    pub(crate) nonce: Nonce,
+}
+
+impl Ack {
+    /// The message, and after it `padding`.
+    pub(crate) fn encode(&self, padding: &[u8]) -> Vec<u8> {
+        let mut stream = rlp::RlpStream::new_list(3);
+        stream.append(&self.ephemeral.as_bytes().as_slice()).append(&self.nonce.as_slice()).append(&VERSION);
+        let mut message = stream.out().to_vec();
+        message.extend_from_slice(padding);
+        message
+    }
+
+    /// Reads a message. Items and bytes beyond the second are ignored, the version with them.
+    pub(crate) fn decode(message: &[u8]) -> Result<Self, HandshakeError> {
+        const MALFORMED: HandshakeError = HandshakeError::Content(DecodeError::new(What::Ack, Fault::Rlp));
+        let list = exact_list(message).ok_or(MALFORMED)?;
+        Ok(Self { ephemeral: public_key(&list, 0, What::Ack)?, nonce: nonce(&list, 1, What::Ack)? })
+    }
+}

@@ -1,0 +1,48 @@
+//! Messages of a capability, received and to be sent. No framing: see `frame`.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+/// A received message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The message code, counted from the capability's first.
+    pub code: u64,
+    /// The RLP of the message, decompressed. A slice of the frame's buffer: copy what is kept.
+    pub payload: Bytes,
+}
+
+/// A message to send: encoded once, compressed at most once, and encrypted by each connection it goes to.
+/// Clones share the bytes.
+#[derive(Clone, Debug)]
+pub struct SharedMessage(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    code: u64,
+    payload: Bytes,
+    compressed: OnceLock<Bytes>,
+}
+
+impl SharedMessage {
+    /// A message with a code counted from the capability's first and the RLP of its content.
+    pub fn new(code: u64, payload: Bytes) -> Self {
+        Self(Arc::new(Shared { code, payload, compressed: OnceLock::new() }))
+    }
+
+    /// The message code, counted from the capability's first.
+    pub fn code(&self) -> u64 {
+        self.0.code
+    }
+
+    /// The RLP of the message.
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+
+    /// The snappy block form of the payload, made on the first call.
+    pub fn compressed(&self) -> &Bytes {
+        self.0.compressed.get_or_init(|| crate::snappy::compress(&self.0.payload))
+    }
+}

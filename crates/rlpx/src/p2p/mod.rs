@@ -1,0 +1,27 @@
+//! The base protocol: Hello, Disconnect, Ping, Pong. devp2p specification, `rlpx.md`, "p2p Capability".
+//! Here are their codes and forms; when they are sent and what follows from them is `session`'s.
+
+mod disconnect;
+mod hello;
+
+pub use disconnect::DisconnectReason;
+pub(crate) use hello::exact_list;
+pub use hello::{Hello, MAX_CAPABILITIES};
+
+/// The version of the base protocol that this crate speaks: the one with compression (EIP-706).
+pub const P2P_VERSION: u64 = 5;
+
+/// Peers from this version on compress every payload after Hello (EIP-706).
+pub(crate) const SNAPPY_VERSION: u64 = 5;
+
+/// Message code of Hello.
+pub const HELLO: u64 = 0x00;
+/// Message code of Disconnect.
+pub const DISCONNECT: u64 = 0x01;
+/// Message code of Ping.
+pub const PING: u64 = 0x02;
+/// Message code of Pong.
+pub const PONG: u64 = 0x03;
+
+/// The payload of Ping and Pong: an empty list.
+pub(crate) const EMPTY_PAYLOAD: &[u8] = &[0xc0];

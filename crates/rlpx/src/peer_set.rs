@@ -1,0 +1,199 @@
+//! Every connection of a node from its first moment to its last, and which of them are peers.
+//! Here stand the facts and the counts; what follows from them is decided in `admission` and `server`.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+
+use identity::{NodeId, Prefix, PublicKey};
+
+use crate::peer::PeerId;
+
+/// Who opened a connection, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The remote node.
+    Inbound,
+    /// We, to a node that discovery found.
+    Dynamic,
+    /// We, to a static peer.
+    Static,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Outbound: a name is looked up, or TCP connects.
+    Dialing,
+    /// TCP stands. Of an inbound connection nobody knows yet who it is.
+    Handshaking,
+    /// The remote node has proved its key; our Hello is held back.
+    Authenticated,
+    /// Our Hello is on its way, so the remote node may take this connection for good at any moment.
+    Greeted,
+    /// Both Hellos are through; whether this becomes a peer is not decided.
+    Introduced,
+    /// A peer.
+    Established,
+    /// Told to end.
+    Closing {
+        /// With a Disconnect, which takes up to a second.
+        gracefully: bool,
+    },
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) origin: Origin,
+    pub(crate) stage: Stage,
+    /// When the stage began.
+    pub(crate) since: Instant,
+    /// When the peer was established.
+    pub(crate) established_at: Option<Instant>,
+    /// The remote node: known from the start of a dial, and from the handshake on for who came in.
+    pub(crate) public_key: Option<PublicKey>,
+    pub(crate) node_id: Option<NodeId>,
+    /// Where an inbound connection came from.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl Entry {
+    pub(crate) const fn inbound(now: Instant, from: SocketAddr) -> Self {
+        Self {
+            origin: Origin::Inbound,
+            stage: Stage::Handshaking,
+            since: now,
+            established_at: None,
+            public_key: None,
+            node_id: None,
+            address: Some(from),
+        }
+    }
+
+    pub(crate) fn outbound(now: Instant, origin: Origin, remote: PublicKey) -> Self {
+        Self {
+            origin,
+            stage: Stage::Dialing,
+            since: now,
+            established_at: None,
+            public_key: Some(remote),
+            node_id: Some(remote.node_id()),
+            address: None,
+        }
+    }
+
+    pub(crate) fn is_inbound(&self) -> bool {
+        self.origin == Origin::Inbound
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    fn is_pending(&self) -> bool {
+        self.stage != Stage::Established && !self.is_closing()
+    }
+
+    /// An inbound connection whose sender has proved nothing.
+    fn is_half_open(&self) -> bool {
+        self.is_inbound() && self.stage == Stage::Handshaking
+    }
+}
+
+/// All connections. As many as peers, handshakes and dials may be, and those that are just ending.
+#[derive(Debug, Default)]
+pub(crate) struct PeerSet {
+    entries: BTreeMap<PeerId, Entry>,
+    started: u64,
+}
+
+impl PeerSet {
+    /// Adds a connection under a new number.
+    pub(crate) fn insert(&mut self, entry: Entry) -> PeerId {
+        self.started += 1;
+        let id = PeerId(self.started);
+        self.entries.insert(id, entry);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Entry> {
+        self.entries.remove(&id)
+    }
+
+    pub(crate) fn entry(&self, id: PeerId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    pub(crate) fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)
+    }
+
+    /// Moves a connection to `stage`.
+    pub(crate) fn advance(&mut self, now: Instant, id: PeerId, stage: Stage) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stage = stage;
+            entry.since = now;
+            if stage == Stage::Established {
+                entry.established_at = Some(now);
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Entry)> {
+        self.entries.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// The connections with one node that are not ending, in order of their beginning.
+    pub(crate) fn with_node(&self, node_id: NodeId) -> impl Iterator<Item = (PeerId, &Entry)> {
+        self.iter().filter(move |(_, entry)| entry.node_id == Some(node_id) && !entry.is_closing())
+    }
+
+    /// Whether there is a connection with the node, or an attempt at one.
+    pub(crate) fn has_node(&self, node_id: NodeId) -> bool {
+        self.with_node(node_id).next().is_some()
+    }
+
+    fn count(&self, of: impl Fn(&Entry) -> bool) -> usize {
+        self.entries.values().filter(|entry| of(entry)).count()
+    }
+
+    /// How many connections there are, ending ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn established(&self) -> usize {
+        self.count(|entry| entry.stage == Stage::Established)
+    }
+
+    pub(crate) fn inbound_established(&self) -> usize {
+        self.count(|entry| entry.stage == Stage::Established && entry.is_inbound())
+    }
+
+    pub(crate) fn outbound_established(&self) -> usize {
+        self.count(|entry| entry.stage == Stage::Established && !entry.is_inbound())
+    }
+
+    pub(crate) fn pending_inbound(&self) -> usize {
+        self.count(|entry| entry.is_inbound() && entry.is_pending())
+    }
+
+    pub(crate) fn dialing(&self) -> usize {
+        self.count(|entry| !entry.is_inbound() && entry.is_pending())
+    }
+
+    pub(crate) fn closing_gracefully(&self) -> usize {
+        self.count(|entry| entry.stage == Stage::Closing { gracefully: true })
+    }
+
+    /// Half-open connections from one site.
+    pub(crate) fn half_open_of(&self, site: Prefix) -> usize {
+        self.count(|entry| {
+            entry.is_half_open() && entry.address.is_some_and(|address| Prefix::site(address.ip()) == site)
+        })
+    }
+
+    /// The half-open connection that has waited longest.
+    pub(crate) fn oldest_half_open(&self) -> Option<PeerId> {
+        self.iter().find(|(_, entry)| entry.is_half_open()).map(|(id, _)| id)
+    }
+}

@@ -1,0 +1,162 @@
+//! What an owner sets for the server of a node, and the named limits of the machines over all peers.
+//! Defaults are go-ethereum's (`p2p/config.go`, `node/defaults.go`) unless a comment says otherwise.
+
+use std::time::Duration;
+
+use identity::{AddressPolicy, Enode, NetList, NodeId};
+
+/// Static peers of one node. Adding more is refused.
+pub const MAX_STATIC_PEERS: usize = 1_024;
+
+/// Trusted peers of one node. Adding more is refused.
+pub const MAX_TRUSTED_PEERS: usize = 1_024;
+
+/// Hosts whose last accepted connection is remembered. When full, the oldest is forgotten.
+pub(crate) const MAX_THROTTLED_HOSTS: usize = 16_384;
+
+/// Nodes whose last dial or parting is remembered. When full, the one free soonest is forgotten.
+pub(crate) const MAX_REDIAL_RECORDS: usize = 4_096;
+
+/// Hosts and sites whose last dial is remembered. When full, the one free soonest is forgotten.
+pub(crate) const MAX_DIALED_ADDRESSES: usize = 4_096;
+
+/// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
+pub(crate) const MAX_HALF_OPEN_PER_SITE: usize = 4;
+
+/// Connections that are being told why they end. Further ones are closed without a word.
+pub(crate) const MAX_GRACEFUL_CLOSERS: usize = 15;
+
+/// Addresses of one name that are tried in one dial; a host has one of each family, or a few.
+pub const MAX_DIAL_ADDRESSES: usize = 4;
+
+/// Dials to one site (/24, /48) within [`SITE_DIAL_WINDOW`], so that planted records make no flooder of us.
+pub(crate) const MAX_DIALS_PER_SITE: u8 = 2;
+
+/// See [`MAX_DIALS_PER_SITE`].
+pub(crate) const SITE_DIAL_WINDOW: Duration = Duration::from_secs(10);
+
+/// Candidates looked at within [`CANDIDATE_WINDOW`], fit or not, so that a source of useless ones cannot spin the server.
+pub(crate) const MAX_CANDIDATES_PER_WINDOW: usize = 64;
+
+/// See [`MAX_CANDIDATES_PER_WINDOW`].
+pub(crate) const CANDIDATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// How long parting early is held against a node, after its redial delay has passed.
+pub(crate) const REDIAL_MEMORY: Duration = Duration::from_secs(3_600);
+
+/// A session that lasted this long clears the failures of its node: two ping intervals.
+pub(crate) const STABLE_SESSION: Duration = Duration::from_secs(30);
+
+/// What an owner sets for the server of a node.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Peers in all; trusted ones come on top. Default: 50.
+    pub max_peers: usize,
+    /// One in this many peers may be dialed, rounded up: inbound peers never fill those slots. Default: 3. 0 counts as 1.
+    pub dial_ratio: usize,
+    /// Inbound connections before the end of their handshakes. When full, the oldest that has not authenticated makes
+    /// room. Default: 50.
+    pub max_pending: usize,
+    /// Dials under way. Default: 30 (go-ethereum 50).
+    pub max_dials: usize,
+    /// Dial nobody but static peers. Default: false.
+    pub no_discovered_dials: bool,
+    /// The networks to accept from and to dial. Default: all.
+    pub net_restrict: NetList,
+    /// Which addresses are counted against limits by address.
+    pub address_policy: AddressPolicy,
+    /// Peers to keep a connection to, whatever else happens. At most [`MAX_STATIC_PEERS`].
+    pub static_peers: Vec<Enode>,
+    /// Peers that skip the limits on their number. At most [`MAX_TRUSTED_PEERS`].
+    pub trusted: Vec<NodeId>,
+    /// The intervals.
+    pub times: ServerTimes,
+}
+
+/// The intervals of a server.
+#[derive(Clone, Debug)]
+pub struct ServerTimes {
+    /// From a dial to an open TCP connection, and from a name to its addresses. Default: 5 s (go-ethereum 15 s).
+    pub connect: Duration,
+    /// Between two accepted connections of one /32 or /64. Default: 30 s.
+    pub inbound_throttle: Duration,
+    /// Between two dials to a node that discovery found, and the first delay after a failure. Default: 35 s.
+    pub redial: Duration,
+    /// The longest delay after repeated failures. Default: 1 h.
+    pub redial_max: Duration,
+    /// Before a node is dialed again that proved useless or incompatible. Default: 1 h.
+    pub unsuitable: Duration,
+    /// Before a lost static peer is dialed again, doubling with each failure. Default: 1 s (go-ethereum 35 s).
+    pub static_redial: Duration,
+    /// The longest delay for a static peer. Default: 2 min.
+    pub static_redial_max: Duration,
+    /// How long one of two simultaneous connections with a node waits for the other before its own Hello. Default: 500 ms,
+    /// above any round trip on earth, so that a peer that takes the first of two has answered by then.
+    pub hold: Duration,
+    /// How long a protocol may refuse messages before its peer is closed. Default: 5 s.
+    pub protocol_stall: Duration,
+    /// From the order to shut down to the end of the last connection. Default: 4 s.
+    pub shutdown: Duration,
+}
+
+impl ServerConfig {
+    /// How many peers may be dialed: the slots that inbound peers never fill, at least a third by default.
+    pub(crate) fn max_dialed(&self) -> usize {
+        self.max_peers.div_ceil(self.dial_ratio.max(1))
+    }
+
+    /// How many peers may come in.
+    pub(crate) fn max_inbound(&self) -> usize {
+        self.max_peers.saturating_sub(self.max_dialed())
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_peers: 50,
+            dial_ratio: 3,
+            max_pending: 50,
+            max_dials: 30,
+            no_discovered_dials: false,
+            net_restrict: NetList::default(),
+            address_policy: AddressPolicy::default(),
+            static_peers: Vec::new(),
+            trusted: Vec::new(),
+            times: ServerTimes::default(),
+        }
+    }
+}
+
+impl Default for ServerTimes {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            inbound_throttle: Duration::from_secs(30),
+            redial: Duration::from_secs(35),
+            redial_max: Duration::from_secs(3_600),
+            unsuitable: Duration::from_secs(3_600),
+            static_redial: Duration::from_secs(1),
+            static_redial_max: Duration::from_secs(120),
+            hold: Duration::from_millis(500),
+            protocol_stall: Duration::from_secs(5),
+            shutdown: Duration::from_secs(4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s01_a_third_of_the_slots_is_kept_for_dials() {
+        for max_peers in 0..200 {
+            let config = ServerConfig { max_peers, ..Default::default() };
+            assert!(config.max_dialed() * 3 >= max_peers);
+            assert_eq!(config.max_dialed() + config.max_inbound(), max_peers);
+        }
+        let config = ServerConfig { dial_ratio: 0, ..Default::default() };
+        assert_eq!((config.max_dialed(), config.max_inbound()), (50, 0));
+    }
+}

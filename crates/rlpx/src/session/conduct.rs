@@ -1,0 +1,63 @@
+//! What a session remembers to judge a peer's base messages, and to measure how far away it is.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{MAX_RESERVED_MESSAGES, PING_BURST, PING_REFILL};
+
+/// Pings, pongs and reserved codes so far.
+#[derive(Debug, Default)]
+pub(super) struct Conduct {
+    /// When the next Ping would be in time were none ever early.
+    ping_due: Option<Instant>,
+    reserved: u32,
+    /// What has to be written before our last Pong is out, in bytes since the start.
+    pong_end: u64,
+    /// When the Ping was sent that no Pong has answered yet.
+    ping_sent: Option<Instant>,
+    rtt: Option<Duration>,
+}
+
+impl Conduct {
+    /// Whether a Ping that came now is within the rate.
+    pub(super) fn allow_ping(&mut self, now: Instant) -> bool {
+        let due = self.ping_due.filter(|due| *due > now).unwrap_or(now);
+        // Each Ping moves the due time one refill on; it may run ahead by the burst.
+        if due.duration_since(now) > PING_REFILL * (PING_BURST - 1) {
+            return false;
+        }
+        self.ping_due = due.checked_add(PING_REFILL);
+        true
+    }
+
+    /// Whether one more reserved code is ignored.
+    pub(super) fn allow_reserved(&mut self) -> bool {
+        self.reserved = self.reserved.saturating_add(1);
+        self.reserved <= MAX_RESERVED_MESSAGES
+    }
+
+    /// Whether a Pong of ours still waits, when `written` bytes are out.
+    pub(super) const fn pong_waits(&self, written: u64) -> bool {
+        written < self.pong_end
+    }
+
+    /// Our Pong is out when `end` bytes are.
+    pub(super) const fn pong_queued(&mut self, end: u64) {
+        self.pong_end = end;
+    }
+
+    pub(super) fn ping_sent(&mut self, now: Instant) {
+        self.ping_sent.get_or_insert(now);
+    }
+
+    /// A Pong came. One that nobody asked for says nothing.
+    pub(super) fn pong_received(&mut self, now: Instant) {
+        if let Some(sent) = self.ping_sent.take() {
+            self.rtt = Some(now.saturating_duration_since(sent));
+        }
+    }
+
+    /// From our last answered Ping to its Pong.
+    pub(super) const fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+}

@@ -1,0 +1,105 @@
+//! The frame layer of a session: encoder, decoder, and whether payloads are compressed.
+
+use bytes::Bytes;
+
+use crate::{
+    capability::SharedCapability,
+    config::{MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN},
+    error::{DecodeError, Fault, SessionError, What},
+    frame::{Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer},
+    handshake::Secrets,
+    snappy,
+};
+
+/// Frames in both directions.
+pub(super) struct Frames {
+    encoder: FrameEncoder,
+    decoder: FrameDecoder,
+    snappy: bool,
+}
+
+impl Frames {
+    pub(super) fn new(secrets: Secrets) -> Self {
+        let (encoder, decoder) = secrets.into_frames();
+        Self { encoder, decoder, snappy: false }
+    }
+
+    /// Hello has come: payloads are compressed from here on when `snappy`, and may be as long as `shared` allows.
+    pub(super) fn open(&mut self, snappy: bool, shared: &[SharedCapability]) {
+        self.snappy = snappy;
+        let longest = shared.iter().map(|capability| capability.max_message_len).max().unwrap_or(0);
+        let longest = longest.clamp(MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN);
+        let wire = if snappy { snappy::max_compressed_len(longest) } else { longest };
+        self.decoder.set_limit(wire.saturating_add(MAX_CODE_LEN).min(MAX_MESSAGE_LEN));
+    }
+
+    pub(super) const fn snappy(&self) -> bool {
+        self.snappy
+    }
+
+    /// The length of the header or body that is being read, in bytes.
+    pub(super) fn unit_len(&self) -> usize {
+        self.decoder.unit_len()
+    }
+
+    /// Whether a header has come and its body has not.
+    pub(super) const fn in_body(&self) -> bool {
+        self.decoder.in_body()
+    }
+
+    pub(super) fn decode(&mut self, reader: &mut ReadBuffer) -> Result<Option<Decoded>, SessionError> {
+        self.decoder.decode(reader)
+    }
+
+    /// Appends a message whose payload is compressed already if it has to be.
+    pub(super) fn encode(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        writer: &mut WriteBuffer,
+    ) -> Result<(), FrameTooLong> {
+        self.encoder.encode(code, payload, writer.tail())
+    }
+
+    /// Appends a message of the base protocol, compressed if it has to be.
+    pub(super) fn encode_base(&mut self, code: u64, payload: &[u8], writer: &mut WriteBuffer) {
+        let compressed;
+        let payload = if self.snappy {
+            compressed = snappy::compress(payload);
+            &compressed
+        } else {
+            payload
+        };
+        // Only an owner's client name of 16 MiB could be too long; its Hello is not sent, and the peer gives up.
+        let _ = self.encode(code, payload, writer);
+    }
+
+    /// Takes the payload, at most `limit` bytes, out of a body whose code is `code_len` bytes long.
+    pub(super) fn payload(
+        &self,
+        decoded: Decoded,
+        code_len: usize,
+        limit: usize,
+        reader: &mut ReadBuffer,
+    ) -> Result<Bytes, SessionError> {
+        let found = decoded.len.saturating_sub(code_len);
+        if !self.snappy {
+            if found > limit {
+                return Err(too_long(limit, found));
+            }
+            return Ok(reader.take(code_len, decoded.len, decoded.unit_len));
+        }
+        let longest = snappy::max_compressed_len(limit);
+        if found > longest {
+            return Err(too_long(longest, found));
+        }
+        let block = reader.filled().get(code_len..decoded.len).unwrap_or_default();
+        let payload = snappy::decompress(block, limit);
+        reader.consume(decoded.unit_len);
+        payload
+    }
+}
+
+fn too_long(limit: usize, found: usize) -> SessionError {
+    SessionError::Malformed(DecodeError::new(What::Payload, Fault::TooLong { limit, found }))
+}

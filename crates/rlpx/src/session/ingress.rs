@@ -1,0 +1,214 @@
+//! What a session does with what it reads: handshake packets, then frames one by one.
+
+use super::{Frames, Phase, Session, SessionOutput, Timer};
+use crate::{
+    capability::{route, shared_capabilities},
+    config::{FRAME_BYTES_PER_SECOND, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN},
+    ecies::PREFIX_LEN,
+    error::{Incompatibility, Misbehaviour, SessionEnd, SessionError},
+    frame::{Decoded, decode_code},
+    handshake,
+    message::Message,
+    p2p::{self, DisconnectReason, Hello, SNAPPY_VERSION},
+    snappy,
+};
+
+impl Session {
+    /// Goes one step on with what has been read; false when that takes more input.
+    pub(super) fn advance(&mut self) -> bool {
+        let advanced = match self.phase {
+            Phase::Handshake => self.advance_handshake(),
+            Phase::Greeting => self.advance_frames(),
+            Phase::Running if !self.ingress.paused => self.advance_frames(),
+            Phase::Authenticated | Phase::Greeted | Phase::Running | Phase::Closing(_) | Phase::Closed => {
+                return false;
+            }
+        };
+        match advanced {
+            Ok(advanced) => advanced,
+            Err(error) => {
+                self.fail(error);
+                true
+            }
+        }
+    }
+
+    /// How long the packet, header or body is that is being read, in bytes, as far as that is known.
+    pub(super) fn unit_len(&self) -> usize {
+        match &self.frames {
+            Some(frames) => frames.unit_len(),
+            None => self.packet_len().ok().flatten().unwrap_or(PREFIX_LEN),
+        }
+    }
+
+    /// The length of the handshake packet that is coming in, once its prefix is there.
+    fn packet_len(&self) -> Result<Option<usize>, SessionError> {
+        let prefix = self.ingress.buffer.filled().first_chunk::<PREFIX_LEN>();
+        prefix.map(|prefix| handshake::packet_len(*prefix)).transpose().map_err(SessionError::Handshake)
+    }
+
+    fn advance_handshake(&mut self) -> Result<bool, SessionError> {
+        if !self.trips.wants_packet() {
+            return Ok(false);
+        }
+        let len = self.packet_len()?;
+        let Some(packet) = len.and_then(|len| self.ingress.buffer.filled().get(..len)) else {
+            return self.need_more();
+        };
+        let packet = packet.to_vec();
+        self.ingress.buffer.consume(packet.len());
+        self.handshake_packet(packet)?;
+        Ok(true)
+    }
+
+    fn advance_frames(&mut self) -> Result<bool, SessionError> {
+        let Some(frames) = &mut self.frames else { return Ok(false) };
+        let Some(decoded) = frames.decode(&mut self.ingress.buffer)? else { return self.need_more() };
+        self.ingress.frame_since = None;
+        self.timers.clear(Timer::Frame);
+        self.handle_body(decoded)?;
+        Ok(true)
+    }
+
+    /// What is there is no whole packet or frame. When the stream has ended it never will be.
+    fn need_more(&mut self) -> Result<bool, SessionError> {
+        if let Some(ended) = self.ingress.ended {
+            return Err(ended);
+        }
+        self.watch_frame();
+        Ok(false)
+    }
+
+    /// Sets the deadline of the frame that is coming in, from when its first byte was seen.
+    pub(super) fn watch_frame(&mut self) {
+        let Some(frames) = &self.frames else { return };
+        let begun = frames.in_body() || !self.ingress.buffer.filled().is_empty();
+        if !begun || self.phase != Phase::Running || self.ingress.paused {
+            return;
+        }
+        let since = *self.ingress.frame_since.get_or_insert(self.now);
+        let seconds = (frames.unit_len() / FRAME_BYTES_PER_SECOND) as u64;
+        let allowed = self.config.timeouts.read.saturating_add(std::time::Duration::from_secs(seconds));
+        self.timers.set(Timer::Frame, since.checked_add(allowed));
+    }
+
+    /// A whole frame is at the front of the read buffer.
+    fn handle_body(&mut self, decoded: Decoded) -> Result<(), SessionError> {
+        let content = self.ingress.buffer.filled().get(..decoded.len).unwrap_or_default();
+        let (code, code_len) = decode_code(content)?;
+        let body = Body { decoded, code, code_len };
+        match self.phase {
+            Phase::Greeting => self.handle_first(body),
+            Phase::Handshake
+            | Phase::Authenticated
+            | Phase::Greeted
+            | Phase::Running
+            | Phase::Closing(_)
+            | Phase::Closed => self.handle_message(body),
+        }
+    }
+
+    fn handle_first(&mut self, body: Body) -> Result<(), SessionError> {
+        match body.code {
+            p2p::HELLO => {
+                let payload = self.payload(body, MAX_HELLO_LEN)?;
+                self.handle_hello(Hello::decode(&payload)?)
+            }
+            p2p::DISCONNECT => self.handle_disconnect(body),
+            code => Err(SessionError::Misbehaved(Misbehaviour::NoHello { code })),
+        }
+    }
+
+    fn handle_hello(&mut self, hello: Hello) -> Result<(), SessionError> {
+        let shared = shared_capabilities(&self.config.capabilities, &hello.capabilities);
+        let snappy = self.config.hello.protocol_version.min(hello.protocol_version) >= SNAPPY_VERSION;
+        if let Some(frames) = &mut self.frames {
+            frames.open(snappy, &shared);
+        }
+        let key = hello.public_key;
+        self.peer.shared.clone_from(&shared);
+        self.peer.hello = Some(Box::new(hello.clone()));
+        if Some(key) != self.peer.key {
+            return Err(SessionError::Incompatible(Incompatibility::OtherIdentity));
+        }
+        if shared.is_empty() && !self.config.capabilities.is_empty() {
+            return Err(SessionError::Incompatible(Incompatibility::NothingShared));
+        }
+        self.phase = Phase::Greeted;
+        self.outputs.push_back(SessionOutput::Hello { hello, shared });
+        Ok(())
+    }
+
+    fn handle_message(&mut self, body: Body) -> Result<(), SessionError> {
+        match body.code {
+            p2p::HELLO => Err(SessionError::Misbehaved(Misbehaviour::SecondHello)),
+            p2p::DISCONNECT => self.handle_disconnect(body),
+            p2p::PING => {
+                self.payload(body, MAX_BASE_MESSAGE_LEN)?;
+                self.handle_ping()
+            }
+            p2p::PONG => {
+                self.payload(body, MAX_BASE_MESSAGE_LEN)?;
+                self.peer.conduct.pong_received(self.now);
+                Ok(())
+            }
+            code if code < crate::BASE_MESSAGE_COUNT => {
+                self.ingress.buffer.consume(body.decoded.unit_len);
+                let allowed = self.peer.conduct.allow_reserved();
+                if allowed {
+                    Ok(())
+                } else {
+                    Err(SessionError::Misbehaved(Misbehaviour::ReservedCodes { code }))
+                }
+            }
+            code => self.handle_subprotocol(code, body),
+        }
+    }
+
+    fn handle_subprotocol(&mut self, code: u64, body: Body) -> Result<(), SessionError> {
+        let unknown = SessionError::Misbehaved(Misbehaviour::UnknownCode { code });
+        let (protocol, relative) = route(&self.peer.shared, code).ok_or(unknown)?;
+        let limit = self.peer.shared.get(protocol).map_or(0, |shared| shared.max_message_len);
+        let payload = self.payload(body, limit)?;
+        let message = Message { code: relative, payload };
+        self.outputs.push_back(SessionOutput::Message { protocol, message });
+        Ok(())
+    }
+
+    fn handle_ping(&mut self) -> Result<(), SessionError> {
+        if !self.peer.conduct.allow_ping(self.now) {
+            return Err(SessionError::Misbehaved(Misbehaviour::PingFlood));
+        }
+        // One Pong that waits answers every Ping before it.
+        if !self.peer.conduct.pong_waits(self.egress.written()) {
+            self.send_base(p2p::PONG, p2p::EMPTY_PAYLOAD);
+            self.peer.conduct.pong_queued(self.egress.queued());
+        }
+        Ok(())
+    }
+
+    fn handle_disconnect(&mut self, body: Body) -> Result<(), SessionError> {
+        let content = self.ingress.buffer.filled().get(body.code_len..body.decoded.len).unwrap_or_default();
+        let inflated = match &self.frames {
+            Some(frames) if frames.snappy() => snappy::decompress(content, MAX_BASE_MESSAGE_LEN).ok(),
+            Some(_) | None => None,
+        };
+        // Some clients send it uncompressed even where it ought to be compressed.
+        let reason = DisconnectReason::decode(inflated.as_deref().unwrap_or(content));
+        self.close(SessionEnd::Remote(reason));
+        Ok(())
+    }
+
+    fn payload(&mut self, body: Body, limit: usize) -> Result<bytes::Bytes, SessionError> {
+        let frames = self.frames.as_ref().ok_or(SessionError::Mac)?;
+        Frames::payload(frames, body.decoded, body.code_len, limit, &mut self.ingress.buffer)
+    }
+}
+
+/// A decrypted frame content at the front of the read buffer, and the code that opens it.
+#[derive(Clone, Copy)]
+struct Body {
+    decoded: Decoded,
+    code: u64,
+    code_len: usize,
+}

@@ -1,0 +1,180 @@
+//! What time does to a session.
+
+use std::time::Duration;
+
+use super::kit::*;
+use crate::{
+    DisconnectReason, Reject, SessionEnd, SessionError, SharedMessage, Wait,
+    config::{DISCONNECT_TIMEOUT, PING_INTERVAL, READ_TIMEOUT, WRITE_TIMEOUT},
+};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_ping_goes_out_every_15_seconds_and_its_answer_measures_the_way() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    assert_eq!(end.session.next_timeout(), Some(now.later(PING_INTERVAL).instant));
+    for count in 1..=4 {
+        let due = now.later(PING_INTERVAL * count);
+        end.timeout(due);
+        let ping = end.written(due);
+        assert_eq!(peer.receive(&ping), [(2, vec![0xc0])]);
+        let back = due.later(Duration::from_millis(40));
+        let pong = peer.message(3, &[0xc0]);
+        end.read(back, &pong);
+        assert_eq!(end.session.rtt(), Some(Duration::from_millis(40)));
+    }
+}
+
+#[test]
+fn p08_thirty_seconds_of_silence_are_a_read_timeout() {
+    let now = start();
+    let config = config(&key(2));
+    let rejects = config.rejects.clone();
+    let (mut end, mut peer) = Scripted::connected(now, config, &hello(5));
+    let last = now.later(Duration::from_secs(10));
+    let pong = peer.message(3, &[0xc0]);
+    end.read(last, &pong);
+    let due = last.later(READ_TIMEOUT);
+    let before = last.later(READ_TIMEOUT - MOMENT);
+    end.timeout(before);
+    let pings = end.written(before);
+    peer.receive(&pings);
+    assert_eq!(end.end, None);
+    end.timeout(due);
+    assert_eq!(peer.disconnected(due, &mut end), DisconnectReason::ReadTimeout);
+    assert_eq!(end.told(), DisconnectReason::ReadTimeout);
+    assert_eq!(rejects.count(Reject::ReadTimeout), 1);
+}
+
+#[test]
+fn f02_a_frame_that_stalls_ends_within_30_seconds() {
+    let now = start();
+    for len in [1, 31, 32, 40, 63] {
+        let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+        let frame = peer.message(16, &[0xc0]);
+        end.read(now, &frame[..len]);
+        end.timeout(now.later(READ_TIMEOUT));
+        end.written(now.later(READ_TIMEOUT));
+        assert_eq!(end.told(), DisconnectReason::ReadTimeout, "{len} bytes");
+    }
+}
+
+#[test]
+fn f18_a_dripping_frame_has_one_deadline() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(4));
+    let frame = peer.frame(16, &vec![0; 1 << 20]);
+    let mut fed = 1000;
+    end.read(now, &frame[..fed]);
+    // Four seconds more than 30 for a mebibyte, whatever comes in between.
+    let allowed = READ_TIMEOUT + Duration::from_secs(4);
+    let mut passed = Duration::ZERO;
+    while passed + Duration::from_secs(2) < allowed {
+        passed += Duration::from_secs(2);
+        end.timeout(now.later(passed));
+        end.read(now.later(passed), &frame[fed..=fed]);
+        fed += 1;
+        assert_eq!(end.end, None, "after {passed:?}");
+        end.written(now.later(passed));
+    }
+    end.timeout(now.later(allowed));
+    end.written(now.later(allowed));
+    assert!(matches!(
+        end.end,
+        Some(SessionEnd::Local { error: Some(SessionError::TimedOut(Wait::Frame)), .. })
+    ));
+}
+
+#[test]
+fn a_finished_frame_leaves_no_deadline_behind() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let frame = peer.message(16, &[0xc0]);
+    end.read(now, &frame[..10]);
+    end.read(now, &frame[10..]);
+    let mut later = now;
+    for _ in 0..10 {
+        later = later.later(PING_INTERVAL);
+        end.timeout(later);
+        end.written(later);
+        let pong = peer.message(3, &[0xc0]);
+        end.read(later, &pong);
+    }
+    assert_eq!(end.end, None);
+}
+
+#[test]
+fn p13_twenty_seconds_without_write_progress_end_the_session() {
+    let now = start();
+    let config = config(&key(2));
+    let rejects = config.rejects.clone();
+    let (mut end, mut peer) = Scripted::connected(now, config, &hello(5));
+    end.session.send(now, 0, &SharedMessage::new(0, vec![7; 1000].into())).unwrap();
+    let progress = now.later(Duration::from_secs(15));
+    end.session.handle_written(progress, 1);
+    // That it still talks does not help a peer that takes nothing.
+    let before = progress.later(WRITE_TIMEOUT - MOMENT);
+    let pong = peer.message(3, &[0xc0]);
+    end.read(before, &pong);
+    end.timeout(before);
+    assert_eq!(end.end, None);
+    end.timeout(progress.later(WRITE_TIMEOUT));
+    assert_eq!(end.broken(), SessionError::TimedOut(Wait::Write));
+    assert!(end.session.write_buf().is_empty());
+    assert_eq!(rejects.count(Reject::WriteTimeout), 1);
+}
+
+#[test]
+fn a_disconnect_that_cannot_be_written_ends_after_a_second() {
+    let now = start();
+    let (mut end, _peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    end.session.disconnect(now, DisconnectReason::Quitting);
+    end.drain(now);
+    assert_eq!(end.session.next_timeout(), Some(now.later(DISCONNECT_TIMEOUT).instant));
+    end.timeout(now.later(DISCONNECT_TIMEOUT));
+    assert_eq!(end.end, Some(SessionEnd::Local { reason: DisconnectReason::Quitting, error: None }));
+    assert_eq!(end.session.next_timeout(), None);
+}
+
+#[test]
+fn a_pause_of_ours_is_not_held_against_the_peer() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let frame = peer.message(16, &[0xc0]);
+    end.read(now, &frame[..20]);
+    end.session.pause_reading(now, true);
+    let mut later = now;
+    for _ in 0..20 {
+        later = later.later(PING_INTERVAL);
+        end.timeout(later);
+        end.written(later);
+    }
+    assert_eq!(end.end, None);
+    end.session.pause_reading(later, false);
+    end.drain(later);
+    end.read(later.later(READ_TIMEOUT - MOMENT), &frame[20..]);
+    assert_eq!((end.messages.len(), end.end), (1, None));
+}
+
+#[test]
+fn an_idle_session_gives_its_buffers_back() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let frame = peer.message(16, &vec![0; 30_000]);
+    end.read(now, &frame);
+    assert!(end.session.ingress.buffer.capacity() > 0);
+    let due = now.later(PING_INTERVAL);
+    end.timeout(due);
+    assert_eq!(end.session.ingress.buffer.capacity(), 0);
+    let ping = end.written(due);
+    assert_eq!(peer.receive(&ping).len(), 1);
+}
+
+#[test]
+fn h11_a_connection_that_has_sent_nothing_holds_two_bytes_to_read_into() {
+    let end = &mut End::recipient(start(), &key(2), config(&key(2)), 2);
+    assert_eq!(end.session.read_buf().len(), 2);
+    assert!(end.session.ingress.buffer.capacity() <= 8);
+}
