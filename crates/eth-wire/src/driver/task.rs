@@ -1,0 +1,194 @@
+//! The task that owns the machine: takes what came, drains what is to be done, does it, sleeps until the next timeout.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use identity::{AddressPolicy, Now};
+use rlpx::{DisconnectReason, Link, PeerId};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    backend::Backend,
+    inbox::{Inbox, Turn},
+    session::network,
+};
+use crate::{
+    Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Reply, Request, RequestError,
+    TotalDifficulty, Transaction,
+};
+
+/// Bytes that the link to a peer holds: what `rlpx` lets wait for one peer.
+const LINK_CREDIT: usize = rlpx::MAX_QUEUED_LEN;
+/// Turns and commands that are taken before other tasks may run.
+const WAKE_BUDGET: usize = 64;
+
+/// Where the reply to a command goes.
+pub(super) type ReplyTo = oneshot::Sender<Reply>;
+
+/// What the owner wants done.
+#[derive(Debug)]
+pub(super) enum Command {
+    Submit { transactions: Vec<Transaction>, announce_only: bool, reply: ReplyTo },
+    Announce { hashes: Vec<Hash>, reply: ReplyTo },
+    SubmitBlock { block: Box<Block>, claimed: Option<TotalDifficulty>, reply: ReplyTo },
+    Request { peer: Option<PeerId>, request: Request, reply: ReplyTo },
+    SetHead(Head),
+    Peers(oneshot::Sender<Vec<EthPeerInfo>>),
+}
+
+pub(super) struct Task {
+    pub(super) machine: Eth,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) backend: Arc<Backend>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: broadcast::Sender<EthEvent>,
+    pub(super) address_policy: AddressPolicy,
+    pub(super) links: BTreeMap<PeerId, Link>,
+    pub(super) replies: BTreeMap<CommandId, ReplyTo>,
+}
+
+impl Task {
+    /// Runs until the last handle is gone.
+    pub(super) async fn run(mut self) {
+        while let Some(command) = self.wake().await {
+            self.work(command);
+            if self.inbox.has_turns() {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.links.values().for_each(|link| link.disconnect(DisconnectReason::Quitting));
+        self.inbox.close();
+    }
+
+    /// Waits for something to do; with a command, if it is one. None when there is no owner any more.
+    async fn wake(&mut self) -> Option<Option<Command>> {
+        if self.inbox.has_turns() {
+            return Some(self.commands.try_recv().ok());
+        }
+        let timeout = self.machine.next_timeout();
+        let sleep = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => command.map(Some),
+            () = self.inbox.filled() => Some(None),
+            () = sleep => Some(None),
+        }
+    }
+
+    fn work(&mut self, command: Option<Command>) {
+        let now = clocks();
+        if let Some(command) = command {
+            self.handle_command(now, command);
+        }
+        if self.machine.next_timeout().is_some_and(|at| at <= now.instant) {
+            self.machine.handle_timeout(now);
+            self.act();
+        }
+        while let Some((ticket, answer)) = self.inbox.next_answer() {
+            self.machine.handle_backend(now, ticket, answer);
+            self.act();
+        }
+        for _ in 0..WAKE_BUDGET {
+            let Some((peer, turn)) = self.inbox.next_turn() else { return };
+            self.handle_turn(now, peer, turn);
+        }
+    }
+
+    fn handle_turn(&mut self, now: Now, peer: PeerId, turn: Turn) {
+        if let Some(arrival) = turn.arrival {
+            let network = network(self.address_policy, arrival.info.remote_addr.ip());
+            self.links.insert(peer, arrival.link);
+            self.machine.handle_connected(
+                now,
+                peer,
+                arrival.info.node_id,
+                arrival.version,
+                network,
+                LINK_CREDIT,
+            );
+            self.act();
+        }
+        if turn.sent_messages > 0 {
+            self.machine.handle_credit(now, peer, turn.sent_messages, turn.sent_len);
+            self.act();
+        }
+        for message in turn.messages {
+            match message {
+                Ok(message) => self.machine.handle_message(now, peer, message),
+                Err(error) => self.machine.handle_refused(now, peer, error),
+            }
+            self.act();
+        }
+        if turn.is_last {
+            self.links.remove(&peer);
+            self.machine.handle_disconnected(now, peer);
+            self.act();
+        }
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) {
+        let (begun, reply) = match command {
+            Command::Submit { transactions, announce_only, reply } => {
+                (self.machine.submit_transactions(now, transactions, announce_only), reply)
+            }
+            Command::Announce { hashes, reply } => (self.machine.announce_transactions(now, hashes), reply),
+            Command::SubmitBlock { block, claimed, reply } => {
+                (self.machine.submit_block(now, *block, claimed), reply)
+            }
+            Command::Request { peer, request, reply } => {
+                (self.machine.request(now, peer, request, None), reply)
+            }
+            Command::SetHead(head) => {
+                self.machine.set_head(now, head);
+                return self.act();
+            }
+            Command::Peers(reply) => return drop(reply.send(self.machine.peer_infos())),
+        };
+        self.file(begun, reply);
+        self.act();
+    }
+
+    fn file(&mut self, begun: Result<CommandId, RequestError>, reply: ReplyTo) {
+        match begun {
+            Ok(command) => _ = self.replies.insert(command, reply),
+            Err(error) => drop(reply.send(Reply::Failed(error))),
+        }
+    }
+
+    /// Does all that the machine has put out.
+    fn act(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send { peer, message } => {
+                    let Some(link) = self.links.get(&peer) else { continue };
+                    // The machine keeps within the link's credit, so all that can be wrong is that the peer has gone.
+                    if link.try_send(message).is_err() {
+                        link.disconnect(DisconnectReason::SubprotocolError);
+                    }
+                }
+                Output::Disconnect { peer, reason, fault } => {
+                    tracing::debug!(%peer, %fault, "eth peer disconnected");
+                    if let Some(link) = self.links.get(&peer) {
+                        link.disconnect(reason);
+                    }
+                }
+                Output::Reading { peer, paused } => self.inbox.set_paused(peer, paused),
+                Output::Backend { ticket, call } => self.backend.submit(ticket, call),
+                Output::Reply { command, reply } => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = self.replies.remove(&command).map(|to| to.send(reply));
+                }
+                // Without listeners nobody wants to know.
+                Output::Event(event) => _ = self.events.send(event),
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver reads the clocks once per wake")]
+fn clocks() -> Now {
+    Now::system()
+}

@@ -1,0 +1,9 @@
+//! A moment for tests to begin at, and small stories to tell with blocks and transactions.
+
+use identity::Now;
+
+/// Some moment; tests go on from it by `later`.
+#[expect(clippy::disallowed_methods, reason = "tests need a first moment, and any will do")]
+pub(crate) fn start() -> Now {
+    Now::system()
+}
