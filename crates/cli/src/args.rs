@@ -1,0 +1,132 @@
+//! Flags that several verbs share, named as geth names them.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
+
+use clap::Args;
+use devp2p::identity::{Enode, Enr, EnrError, NetList, NodeKey, PublicKey};
+
+/// geth's default port, for TCP and UDP.
+const DEFAULT_PORT: u16 = 30303;
+/// geth's default number of peers.
+const DEFAULT_MAX_PEERS: usize = 50;
+
+/// Where a node keeps its key and who it is.
+#[derive(Args)]
+pub(crate) struct KeyArgs {
+    /// Directory for the node key [default: .devp2p in the home directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+    /// File with the node key (64 hex digits); created when missing.
+    #[arg(long, value_name = "FILE", conflicts_with = "nodekeyhex")]
+    pub(crate) nodekey: Option<PathBuf>,
+    /// The node key itself, 64 hex digits (visible to other users of this machine: for tests).
+    #[arg(long, value_name = "HEX", value_parser = parse_key)]
+    pub(crate) nodekeyhex: Option<NodeKey>,
+}
+
+/// Where a node listens and whom it talks to.
+#[derive(Args)]
+pub(crate) struct NetworkArgs {
+    /// Address to listen on.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) addr: IpAddr,
+    /// TCP port for peers; 0 takes a free one.
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub(crate) port: u16,
+    /// UDP port for discovery [default: that of --port].
+    #[arg(long = "discovery.port", value_name = "PORT")]
+    pub(crate) discovery_port: Option<u16>,
+    /// Nodes to join the network through: enode URLs, separated by commas.
+    #[arg(long, value_name = "ENODES", value_delimiter = ',')]
+    pub(crate) bootnodes: Vec<Enode>,
+    /// Nodes to stay connected to: enode URLs, separated by commas.
+    #[arg(long, value_name = "ENODES", value_delimiter = ',')]
+    pub(crate) peers: Vec<Enode>,
+    /// The address that others reach this node at: none, or extip:IP.
+    #[arg(long, value_name = "NAT", default_value = "none")]
+    pub(crate) nat: Nat,
+    /// Talk to these networks only: CIDR masks, separated by commas.
+    #[arg(long, value_name = "NETS")]
+    pub(crate) netrestrict: Option<NetList>,
+    /// The most peers at a time.
+    #[arg(long, default_value_t = DEFAULT_MAX_PEERS)]
+    pub(crate) maxpeers: usize,
+    /// Take no part in discovery.
+    #[arg(long)]
+    pub(crate) nodiscover: bool,
+}
+
+/// Which chain a node follows.
+#[derive(Args)]
+pub(crate) struct ChainArgs {
+    /// Network id [default: the genesis file's chain id].
+    #[arg(long, value_name = "ID")]
+    pub(crate) networkid: Option<u64>,
+    /// The chain's genesis.json, in geth's form [default: a private network].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+}
+
+/// `--nat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nat {
+    /// Others reach the node where it listens.
+    None,
+    /// Others reach the node at this address.
+    ExtIp(IpAddr),
+}
+
+impl FromStr for Nat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if matches!(text, "none" | "off" | "") => Ok(Self::None),
+            Some(("extip" | "ip", ip)) => {
+                ip.parse().map(Self::ExtIp).map_err(|_| format!("{ip:?} is not an IP address: write extip:IP"))
+            }
+            _ => Err("write none or extip:IP".to_owned()),
+        }
+    }
+}
+
+fn parse_key(text: &str) -> Result<NodeKey, String> {
+    NodeKey::from_hex(text).map_err(|error| error.to_string())
+}
+
+/// A node as a verb's argument: an enode URL or a node record.
+#[derive(Clone, Debug)]
+pub(crate) struct Target(pub(crate) Enode);
+
+impl Target {
+    pub(crate) const fn public_key(&self) -> PublicKey {
+        self.0.public_key
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with("enr:") {
+            return text.parse().map(Self).map_err(|error: devp2p::identity::EnodeError| error.to_string());
+        }
+        let record: Enr = text.parse().map_err(|error: EnrError| error.to_string())?;
+        let endpoint = record.endpoint().ok_or("the record names no address")?;
+        Ok(Self(Enode::new(record.public_key(), endpoint)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nat_reads_geths_words() {
+        assert_eq!("none".parse(), Ok(Nat::None));
+        assert_eq!("extip:10.1.2.3".parse(), Ok(Nat::ExtIp([10, 1, 2, 3].into())));
+        for bad in ["extip:", "extip:host", "upnp", "extip"] {
+            assert!(bad.parse::<Nat>().is_err(), "{bad}");
+        }
+    }
+}

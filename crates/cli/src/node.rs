@@ -1,0 +1,107 @@
+//! `devp2p node`: one node until it is interrupted. It says who it is once it listens, then how it goes every ten seconds.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Args;
+use devp2p::{
+    Node, NodeBuilder,
+    eth_wire::{Chain, MemoryChain, MemoryPool},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::interval,
+};
+
+use crate::{
+    args::{ChainArgs, KeyArgs, Nat, NetworkArgs},
+    failure::Failure,
+    logging,
+    setup::{NewChain, node_key},
+};
+
+/// How often the status line is printed.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Run a node until it is interrupted. Without --genesis it is a private network on 127.0.0.1, and without --bootnodes or
+/// --peers it contacts nobody.
+#[derive(Args)]
+pub(crate) struct NodeCommand {
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=5))]
+    verbosity: u8,
+}
+
+pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
+    logging::start(command.verbosity);
+    // The files are read before anything is written: a bad one must leave nothing behind.
+    let new_chain = NewChain::from_args(&command.chain)?;
+    let key = node_key(&command.key)?;
+    let chain = Arc::new(MemoryChain::new(&new_chain.genesis));
+    let pool = Arc::new(MemoryPool::new(new_chain.chain_id));
+    let config = new_chain.eth_config();
+    let builder = network(Node::builder(key), command.network).eth(config, Arc::clone(&chain) as Arc<dyn Chain>, pool);
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::system("signals", &error))?;
+    let node = builder.start().await.map_err(Failure::input)?;
+    println!("{}", node.enode());
+    println!("{}", node.enr());
+    let mut status = interval(STATUS_INTERVAL);
+    status.tick().await;
+    loop {
+        tokio::select! {
+            _ = status.tick() => println!("{}", status_line(&node, chain.as_ref()).await),
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    // A second signal does not wait for the farewells.
+    tokio::select! {
+        () = node.shutdown() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
+    let mut builder = builder
+        .listen(args.addr, args.port)
+        .bootnodes(args.bootnodes)
+        .static_peers(args.peers)
+        .max_peers(args.maxpeers);
+    if let Some(port) = args.discovery_port {
+        builder = builder.discovery_port(port);
+    }
+    if let Some(networks) = args.netrestrict {
+        builder = builder.net_restrict(networks);
+    }
+    if args.nodiscover {
+        builder = builder.no_discovery();
+    }
+    match args.nat {
+        Nat::None => builder,
+        Nat::ExtIp(ip) => builder.external_ip(ip),
+    }
+}
+
+async fn status_line(node: &Node, chain: &MemoryChain) -> String {
+    let peers = node.peers().await;
+    let outbound = peers.iter().filter(|peer| !peer.inbound).count();
+    let table_len = match node.discovery() {
+        Some(discovery) => discovery.table().await.map_or(0, |table| table.len()),
+        None => 0,
+    };
+    let traffic = node.traffic();
+    format!(
+        "peers {} ({outbound} dialed), table {table_len}, block {}, received {} B, sent {} B",
+        peers.len(),
+        chain.head().number,
+        traffic.received,
+        traffic.sent,
+    )
+}

@@ -1,0 +1,245 @@
+//! What a node is made of, and how its parts are started in order.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use discv4::Discv4;
+use eth_wire::{Chain, EthConfig, Pool};
+use identity::{CurveHandle, CurvePool, Endpoint, Enode, Host, NetList, NodeKey, Now};
+use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
+use rlpx::{Protocol, Server, ServerConfig};
+
+use crate::{
+    Node, StartError,
+    candidates::Dialable,
+    node::Parts,
+    record::{Entries, LocalRecord},
+    sockets::{ListenOn, Sockets},
+};
+
+/// geth's default port, for TCP and UDP.
+pub const DEFAULT_PORT: u16 = 30303;
+
+/// Collects what a [`Node`] is made of. [`NodeBuilder::start`] starts it.
+pub struct NodeBuilder {
+    key: Arc<NodeKey>,
+    curve: Option<Arc<CurvePool>>,
+    listen: ListenOn,
+    external_ip: Option<IpAddr>,
+    bootnodes: Vec<Enode>,
+    discovery: discv4::Config,
+    server: ServerConfig,
+    client_name: String,
+    protocols: Vec<Arc<dyn Protocol>>,
+    eth: Option<Eth>,
+}
+
+/// The chain that a node follows.
+struct Eth {
+    config: EthConfig,
+    chain: Arc<dyn Chain>,
+    pool: Arc<dyn Pool>,
+}
+
+impl NodeBuilder {
+    pub(crate) fn new(key: NodeKey) -> Self {
+        Self {
+            key: Arc::new(key),
+            curve: None,
+            listen: ListenOn { ip: Ipv4Addr::LOCALHOST.into(), tcp: DEFAULT_PORT, udp: None, discovery: true },
+            external_ip: None,
+            bootnodes: Vec::new(),
+            discovery: discv4::Config::default(),
+            server: ServerConfig::default(),
+            client_name: concat!("devp2p/v", env!("CARGO_PKG_VERSION"), "/rust").to_owned(),
+            protocols: Vec::new(),
+            eth: None,
+        }
+    }
+
+    /// Listens on `ip`, TCP port `tcp`; 0 takes a free one. Default: 127.0.0.1, port 30303.
+    #[must_use]
+    pub const fn listen(mut self, ip: IpAddr, tcp: u16) -> Self {
+        self.listen.ip = ip;
+        self.listen.tcp = tcp;
+        self
+    }
+
+    /// Discovers on UDP port `udp`. Default: the TCP port.
+    #[must_use]
+    pub const fn discovery_port(mut self, udp: u16) -> Self {
+        self.listen.udp = Some(udp);
+        self
+    }
+
+    /// Takes no part in discovery: peers come by themselves, or are added.
+    #[must_use]
+    pub const fn no_discovery(mut self) -> Self {
+        self.listen.discovery = false;
+        self
+    }
+
+    /// The address that others reach this node at, for its record. Default: the one it listens on.
+    #[must_use]
+    pub const fn external_ip(mut self, ip: IpAddr) -> Self {
+        self.external_ip = Some(ip);
+        self
+    }
+
+    /// Nodes to join the network through. Default: none, and then the node contacts nobody by itself.
+    #[must_use]
+    pub fn bootnodes(mut self, nodes: impl IntoIterator<Item = Enode>) -> Self {
+        self.bootnodes.extend(nodes);
+        self
+    }
+
+    /// Nodes to stay connected to.
+    #[must_use]
+    pub fn static_peers(mut self, nodes: impl IntoIterator<Item = Enode>) -> Self {
+        self.server.static_peers.extend(nodes);
+        self
+    }
+
+    /// The most peers at a time. Default: 50.
+    #[must_use]
+    pub const fn max_peers(mut self, count: usize) -> Self {
+        self.server.max_peers = count;
+        self
+    }
+
+    /// Talks to these networks only, in discovery and as peers. Default: all.
+    #[must_use]
+    pub fn net_restrict(mut self, networks: NetList) -> Self {
+        self.server.net_restrict = networks.clone();
+        self.discovery.net_restrict = networks;
+        self
+    }
+
+    /// The client's name in Hello. Default: `devp2p/v<version>/rust`.
+    #[must_use]
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        self
+    }
+
+    /// Everything else that can be set of the transport. Replaces what `static_peers`, `max_peers` and `net_restrict` set.
+    #[must_use]
+    pub fn server_config(mut self, config: ServerConfig) -> Self {
+        self.server = config;
+        self
+    }
+
+    /// Everything else that can be set of discovery. Replaces what `net_restrict` set; `bootnodes` are added to its own.
+    #[must_use]
+    pub fn discovery_config(mut self, config: discv4::Config) -> Self {
+        self.discovery = config;
+        self
+    }
+
+    /// Runs curve jobs on a pool that several nodes share. Default: a pool of the node's own.
+    #[must_use]
+    pub fn curve_pool(mut self, pool: Arc<CurvePool>) -> Self {
+        self.curve = Some(pool);
+        self
+    }
+
+    /// Speaks `protocol` with peers that have it too.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Protocol) -> Self {
+        self.protocols.push(Arc::new(protocol));
+        self
+    }
+
+    /// Follows a chain: speaks eth with peers whose fork id fits, and dials only such.
+    #[must_use]
+    pub fn eth(mut self, config: EthConfig, chain: Arc<dyn Chain>, pool: Arc<dyn Pool>) -> Self {
+        self.eth = Some(Eth { config, chain, pool });
+        self
+    }
+
+    /// Binds the sockets and starts the node.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        let sockets = Sockets::bind(self.listen).await?;
+        let bootnodes = resolve(&self.bootnodes).await?;
+        self.discovery.bootnodes.extend(bootnodes);
+        let curve_pool = self.curve.take().unwrap_or_else(|| Arc::new(CurvePool::for_this_machine()));
+        let curve = curve_pool.handle(Arc::clone(&self.key));
+        let eth = self.eth.take().map(|eth| {
+            let (handle, protocol) = eth_wire::start(eth.config, eth.chain, eth.pool, UnwrapErr(SysRng).next_u64());
+            self.protocols.push(Arc::new(protocol));
+            handle
+        });
+        let endpoint = Endpoint { ip: self.advertised_ip(), udp: sockets.udp_port, tcp: sockets.tcp_port };
+        let record = LocalRecord::new(Arc::clone(&self.key), endpoint, entries(&self.protocols), now())?;
+        let Sockets { tcp, udp, .. } = sockets;
+        let discovery = udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
+        let discovery = discovery.transpose().map_err(StartError::Discovery)?;
+        let filter = eth.as_ref().map(eth_wire::EthHandle::fork_filter);
+        let candidates = discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), filter));
+        let server = start_server(curve, tcp, self.server, self.client_name, &self.protocols, candidates)?;
+        Ok(Node::new(Parts { endpoint, record, discovery, server, eth, protocols: self.protocols, curve_pool }))
+    }
+
+    /// As in go-ethereum, a node that listens on all interfaces and knows no better names the loopback address.
+    fn advertised_ip(&self) -> IpAddr {
+        self.external_ip.unwrap_or(match self.listen.ip {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        })
+    }
+}
+
+/// What the protocols want to have in the node's record.
+pub(crate) fn entries(protocols: &[Arc<dyn Protocol>]) -> Entries {
+    protocols.iter().flat_map(|protocol| protocol.enr_entries()).collect()
+}
+
+fn start_server(
+    curve: CurveHandle,
+    listener: tokio::net::TcpListener,
+    config: ServerConfig,
+    client_name: String,
+    protocols: &[Arc<dyn Protocol>],
+    candidates: Option<Dialable>,
+) -> Result<Server, rlpx::ConfigError> {
+    let mut builder = Server::builder(curve).client_name(client_name).listener(listener).config(config);
+    for protocol in protocols {
+        builder = builder.protocol(Arc::clone(protocol));
+    }
+    match candidates {
+        Some(candidates) => builder.candidates(candidates).start(),
+        None => builder.start(),
+    }
+}
+
+/// The bootnodes with their addresses.
+async fn resolve(nodes: &[Enode]) -> Result<Vec<discv4::NodeEntry>, StartError> {
+    let mut resolved = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let ip = match &node.host {
+            Host::Ip(ip) => *ip,
+            Host::Dns(name) => lookup(name).await?,
+        };
+        let endpoint = Endpoint { ip, udp: node.udp, tcp: node.tcp };
+        resolved.push(discv4::NodeEntry::new(node.public_key, endpoint));
+    }
+    Ok(resolved)
+}
+
+async fn lookup(name: &str) -> Result<IpAddr, StartError> {
+    let failed = |error| StartError::Resolve { host: name.to_owned(), error };
+    let mut found = tokio::net::lookup_host((name, 0)).await.map_err(failed)?;
+    let first = found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+    Ok(first.ip())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the node's own record is signed at start, by the driver of all drivers")]
+fn now() -> Now {
+    Now::system()
+}

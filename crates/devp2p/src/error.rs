@@ -1,0 +1,39 @@
+//! Why a node does not start. Each is the caller's to mend and says what to change.
+
+use std::{io, net::SocketAddr};
+
+use identity::EnrError;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be bound.
+    #[error("cannot listen on {protocol} {addr}: {error}; choose another {flag} or stop what listens there")]
+    Bind {
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// Where.
+        addr: SocketAddr,
+        /// The setting that names the port.
+        flag: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A bootnode's host name has no address.
+    #[error("bootnode host {host:?} cannot be resolved: {error}; name it by its address or leave it out")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// The node's own record does not hold the entries of its protocols.
+    #[error("the node record cannot be made: {0}")]
+    Record(#[from] EnrError),
+    /// The transport's configuration contradicts itself.
+    #[error(transparent)]
+    Server(#[from] rlpx::ConfigError),
+    /// Discovery cannot start on its socket.
+    #[error("discovery cannot start: {0}")]
+    Discovery(io::Error),
+}

@@ -1,0 +1,77 @@
+//! The node's own record: signed at start and whenever an entry changes, with a sequence number that only grows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use identity::{Endpoint, Enr, EnrBuilder, EnrError, NodeKey, Now};
+
+/// Entries of a record: keys with RLP values.
+pub(crate) type Entries = Vec<(String, Bytes)>;
+
+/// Our record and what it is signed from.
+#[derive(Debug)]
+pub(crate) struct LocalRecord {
+    key: Arc<NodeKey>,
+    endpoint: Endpoint,
+    entries: Entries,
+    current: Enr,
+}
+
+impl LocalRecord {
+    /// Signs the first record. As in go-ethereum its sequence number is the Unix time in milliseconds, so that it is
+    /// above that of any earlier run.
+    ///
+    /// # Errors
+    /// When the entries do not fit a record or are no RLP.
+    pub(crate) fn new(key: Arc<NodeKey>, endpoint: Endpoint, entries: Entries, now: Now) -> Result<Self, EnrError> {
+        let seq = u64::try_from(now.unix.as_millis()).unwrap_or(u64::MAX);
+        let current = sign(&key, seq, endpoint, &entries)?;
+        Ok(Self { key, endpoint, entries, current })
+    }
+
+    /// The record as it stands.
+    pub(crate) const fn current(&self) -> &Enr {
+        &self.current
+    }
+
+    /// Signs a new record when `entries` differ from those signed last; None when there is nothing to tell.
+    ///
+    /// # Errors
+    /// When the entries do not fit a record or are no RLP: the old record stays.
+    pub(crate) fn update(&mut self, entries: Entries) -> Result<Option<Enr>, EnrError> {
+        if entries == self.entries {
+            return Ok(None);
+        }
+        let next = sign(&self.key, self.current.seq().saturating_add(1), self.endpoint, &entries)?;
+        self.entries = entries;
+        self.current = next.clone();
+        Ok(Some(next))
+    }
+}
+
+fn sign(key: &NodeKey, seq: u64, endpoint: Endpoint, entries: &Entries) -> Result<Enr, EnrError> {
+    let builder = EnrBuilder::new(seq).endpoint(endpoint);
+    let with_entries = entries.iter().fold(builder, |builder, (name, value)| builder.entry(name, value.clone()));
+    with_entries.sign(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_entry_raises_the_sequence_number() {
+        let key = Arc::new(NodeKey::from_bytes(&[7; 32]).unwrap());
+        let endpoint = Endpoint { ip: [127, 0, 0, 1].into(), udp: 1, tcp: 2 };
+        let entry = |byte: u8| vec![("eth".to_owned(), Bytes::copy_from_slice(&[0xc1, byte]))];
+        #[expect(clippy::disallowed_methods, reason = "any moment does")]
+        let mut record = LocalRecord::new(key, endpoint, entry(1), Now::system()).unwrap();
+        let first = record.current().clone();
+        assert_eq!(record.update(entry(1)).unwrap(), None);
+        let second = record.update(entry(2)).unwrap().unwrap();
+        assert_eq!(second.seq(), first.seq() + 1);
+        assert_eq!(second.entry("eth"), Some(&[0xc1, 2][..]));
+        assert!(record.update(vec![("z".to_owned(), vec![0x80; 400].into())]).is_err());
+        assert_eq!(record.current(), &second);
+    }
+}
