@@ -41,8 +41,11 @@ const TIME_FORKS: [&str; 10] = [
     "amsterdamTime",
 ];
 
+/// A sample's name, what its text is made of, its hash.
+type Row<T> = (&'static str, T, &'static str);
+
 /// All forks up to one, at the first block.
-const FORK_SAMPLES: [(&str, &str, &str); 8] = [
+const FORK_SAMPLES: [Row<&str>; 8] = [
     ("no fork", "", "4ac0c9019e184b0ed333b977bb246084aadcf68d478618a2a33a2dd35e07afbb"),
     ("Berlin", "berlinBlock", "4ac0c9019e184b0ed333b977bb246084aadcf68d478618a2a33a2dd35e07afbb"),
     ("London", "londonBlock", "8bf9d631e786922a8f13b92896bcfd3a773c1a8d1676546edc20cbaf479da4b9"),
@@ -57,7 +60,7 @@ const FORK_SAMPLES: [(&str, &str, &str); 8] = [
     ("Amsterdam", "amsterdamTime", "b11c9177a7654a1fae4c1535651d67fd00ec48d5478de55dfa8eb5b5c454ccbc"),
 ];
 /// Files that differ in more.
-const FIELD_SAMPLES: [(&str, fn() -> Value, &str); 5] = [
+const FIELD_SAMPLES: [Row<fn() -> Value>; 5] = [
     (
         "forks after the first block",
         later_forks,

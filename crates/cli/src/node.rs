@@ -16,7 +16,7 @@ use crate::{
     args::{ChainArgs, KeyArgs, Nat, NetworkArgs},
     failure::Failure,
     logging,
-    setup::{NewChain, node_key},
+    setup::{ChosenKey, NewChain},
 };
 
 /// How often the status line is printed.
@@ -39,15 +39,16 @@ pub(crate) struct NodeCommand {
 
 pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     logging::start(command.verbosity);
-    // The files are read before anything is written: a bad one must leave nothing behind.
     let new_chain = NewChain::from_args(&command.chain)?;
-    let key = node_key(&command.key)?;
+    let chosen = ChosenKey::from_args(&command.key)?;
     let chain = Arc::new(MemoryChain::new(&new_chain.genesis));
     let pool = Arc::new(MemoryPool::new(new_chain.chain_id));
     let config = new_chain.eth_config();
-    let builder = network(Node::builder(key), command.network).eth(config, Arc::clone(&chain) as Arc<dyn Chain>, pool);
+    let builder = network(Node::builder(chosen.key.clone()), command.network).eth(config, Arc::clone(&chain) as Arc<dyn Chain>, pool);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::system("signals", &error))?;
     let node = builder.start().await.map_err(Failure::input)?;
+    // Only now is anything written: bad input must leave nothing behind.
+    chosen.keep()?;
     println!("{}", node.enode());
     println!("{}", node.enr());
     let mut status = interval(STATUS_INTERVAL);

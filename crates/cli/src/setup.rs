@@ -28,25 +28,46 @@ pub(crate) const PRIVATE_CHAIN_ID: u64 = 1337;
 /// When the private network's genesis block was made, seconds since 1970: fixed, so that all nodes have the same block.
 const PRIVATE_GENESIS_TIME: u64 = 1_700_000_000;
 
-/// The key that the flags name; made and kept when there is none yet.
-pub(crate) fn node_key(args: &KeyArgs) -> Result<NodeKey, Failure> {
-    if let Some(key) = &args.nodekeyhex {
-        return Ok(key.clone());
+/// A node key, and where it is to be kept when it is new.
+pub(crate) struct ChosenKey {
+    pub(crate) key: NodeKey,
+    keep_at: Option<PathBuf>,
+}
+
+impl ChosenKey {
+    /// The key that the flags name; a new one when there is none yet.
+    pub(crate) fn from_args(args: &KeyArgs) -> Result<Self, Failure> {
+        if let Some(key) = &args.nodekeyhex {
+            return Ok(Self { key: key.clone(), keep_at: None });
+        }
+        let path = match &args.nodekey {
+            Some(path) => path.clone(),
+            None => datadir(args)?.join(KEY_FILE),
+        };
+        match NodeKey::load(&path) {
+            Ok(key) => Ok(Self { key, keep_at: None }),
+            Err(KeyFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self { key: NodeKey::generate(&mut UnwrapErr(SysRng)), keep_at: Some(path) })
+            }
+            Err(error) => Err(Failure::input(error)),
+        }
     }
-    let path = match &args.nodekey {
-        Some(path) => path.clone(),
-        None => datadir(args)?.join(KEY_FILE),
-    };
-    match NodeKey::load(&path) {
-        Err(KeyFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => create_key(&path),
-        loaded => loaded.map_err(Failure::input),
+
+    /// Writes a new key to its file. Called when all else is known to be good.
+    pub(crate) fn keep(&self) -> Result<(), Failure> {
+        let Some(path) = &self.keep_at else { return Ok(()) };
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)
+                .map_err(|error| Failure::input(format!("data directory {}: {error}", directory.display())))?;
+        }
+        self.key.create(path).map_err(Failure::input)
     }
 }
 
 /// The key that the flags name, or one for this run alone.
 pub(crate) fn node_key_or_random(args: &KeyArgs) -> Result<NodeKey, Failure> {
     if args.nodekeyhex.is_some() || args.nodekey.is_some() || args.datadir.is_some() {
-        return node_key(args);
+        return ChosenKey::from_args(args).map(|chosen| chosen.key);
     }
     Ok(NodeKey::generate(&mut UnwrapErr(SysRng)))
 }
@@ -58,16 +79,6 @@ fn datadir(args: &KeyArgs) -> Result<PathBuf, Failure> {
     let home = env::var_os("HOME").filter(|home| !home.is_empty());
     let home = home.ok_or_else(|| Failure::input("there is no home directory for the node key: name one with --datadir"))?;
     Ok(Path::new(&home).join(DEFAULT_DATADIR))
-}
-
-fn create_key(path: &Path) -> Result<NodeKey, Failure> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::create_dir_all(directory)
-            .map_err(|error| Failure::input(format!("data directory {}: {error}", directory.display())))?;
-    }
-    let key = NodeKey::generate(&mut UnwrapErr(SysRng));
-    key.create(path).map_err(Failure::input)?;
-    Ok(key)
 }
 
 /// A chain with nothing on it but its first block.

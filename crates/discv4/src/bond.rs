@@ -41,7 +41,8 @@ impl Bonds {
     /// A Pong to a Ping of ours came from there. `answered_at`: when we last sent a Pong there, if known.
     pub(crate) fn prove(&mut self, now: Instant, key: BondKey, answered_at: Option<Instant>) {
         let old = self.remove(&key);
-        let (old_answer, requests) = old.map_or((None, TokenBucket::default()), |old| (old.answered_at, old.requests));
+        let (old_answer, requests) =
+            old.map_or((None, TokenBucket::default()), |old| (old.answered_at, old.requests));
         let bond = Bond { proved_at: now, answered_at: answered_at.max(old_answer), requests };
         self.by_age.insert((now, key));
         self.bonds.insert(key, bond);

@@ -1,4 +1,5 @@
-//! When to search for nodes to connect to, and whose records are still awaited. It paces; the machine searches and asks.
+//! When to search for nodes to connect to, and whose records are still awaited.
+//! It paces; the machine searches and asks.
 
 use std::{
     collections::BTreeMap,

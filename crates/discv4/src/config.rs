@@ -1,4 +1,5 @@
-//! Everything that can be set, and every limit, each with its reason.
+//! Everything that can be set ([`Config`]), and every limit with its reason.
+//! A limit says what happens when it is reached: the newcomer is refused, or the oldest goes.
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@
 Two nodes on loopback, one of which pings the other:
 
 ```
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use discv4::{Config, Discv4};
 use identity::{CurvePool, Endpoint, Enode, EnrBuilder, NodeKey};
@@ -25,7 +25,7 @@ async fn start(key: NodeKey, curves: &CurvePool) -> Result<Discv4, Box<dyn std::
 }
 
 tokio::runtime::Runtime::new()?.block_on(async {
-    let curves = CurvePool::new(NonZeroUsize::MIN);
+    let curves = CurvePool::for_this_machine();
     let alice = start(NodeKey::from_bytes(&[1; 32])?, &curves).await?;
     let bob = start(NodeKey::from_bytes(&[2; 32])?, &curves).await?;
 

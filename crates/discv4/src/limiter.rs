@@ -188,7 +188,8 @@ mod tests {
         let (mut limiter, now) = (limiter(false), start());
         let victim = (0..50).filter(|_| limiter.told(now.instant, ip("8.8.8.8")).is_ok()).count();
         assert_eq!(victim, 2);
-        let site = (0..50).filter(|host| limiter.told(now.instant, ip(&format!("9.9.9.{host}"))).is_ok()).count();
+        let site =
+            (0..50).filter(|host| limiter.told(now.instant, ip(&format!("9.9.9.{host}"))).is_ok()).count();
         assert_eq!(site, 10);
     }
 

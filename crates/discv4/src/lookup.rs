@@ -178,7 +178,11 @@ mod tests {
         let stalled = now.later(LOOKUP_STALL).instant;
         assert_eq!(std::iter::from_fn(|| lookup.next_query(stalled)).count(), 3);
         lookup.answered(&first[0].node_id, []);
-        assert_eq!(std::iter::from_fn(|| lookup.next_query(stalled)).count(), 0, "its place was freed before");
+        assert_eq!(
+            std::iter::from_fn(|| lookup.next_query(stalled)).count(),
+            0,
+            "its place was freed before"
+        );
         assert!(!lookup.is_finished(stalled));
     }
 
@@ -257,7 +261,8 @@ mod tests {
                 lookup.answered(&node.node_id, told);
             }
             let found: Vec<_> = lookup.into_nodes().into_iter().map(|node| node.node_id).collect();
-            let best: Vec<_> = by_distance_from(&all, &target_id).iter().take(16).map(|node| node.node_id).collect();
+            let best: Vec<_> =
+                by_distance_from(&all, &target_id).iter().take(16).map(|node| node.node_id).collect();
             assert!(found.iter().filter(|id| best.contains(id)).count() >= 15, "{found:?} {best:?}");
         }
     }

@@ -108,18 +108,30 @@ pub(crate) struct Request {
     pub(crate) asking: bool,
     /// The question was sent twice.
     pub(crate) retried: bool,
+    /// A Neighbors of the node itself has come.
+    pub(crate) has_answer: bool,
     /// The nodes that the Neighbors so far told.
     pub(crate) found: Vec<NodeEntry>,
-    /// How many Neighbors that were.
+    /// How many Neighbors were read for it, whoever signed them.
     pub(crate) packets: u8,
     deadline: Option<Instant>,
 }
 
 impl Request {
     pub(crate) fn new(peer: Peer, question: Question, asker: Asker) -> Self {
-        let (stage, found) = (Stage::Signing, Vec::new());
-        let (asking, retried, packets) = (false, false, 0);
-        Self { peer, question, asker, stage, answered_at: None, asking, retried, found, packets, deadline: None }
+        Self {
+            peer,
+            question,
+            asker,
+            stage: Stage::Signing,
+            answered_at: None,
+            asking: false,
+            retried: false,
+            has_answer: false,
+            found: Vec::new(),
+            packets: 0,
+            deadline: None,
+        }
     }
 
     /// The hash that an answer of this kind has to name, if the request waits for one.
@@ -291,7 +303,10 @@ mod tests {
         let ip = |number: u32| std::net::Ipv4Addr::from(number + (8 << 24)).to_string();
         let back = |number| request(1, &ip(number), Asker::PingBack);
         let own = |number| request(1, &ip(number), Asker::Owner);
-        assert_eq!((0..3000).filter_map(|number| insert(&mut pending, back(number))).count(), MAX_PENDING_PING_BACKS);
+        assert_eq!(
+            (0..3000).filter_map(|number| insert(&mut pending, back(number))).count(),
+            MAX_PENDING_PING_BACKS
+        );
         let ids: Vec<_> = (0..5000).filter_map(|number| insert(&mut pending, own(number))).collect();
         assert_eq!((ids.len(), pending.len()), (MAX_PENDING - MAX_PENDING_PING_BACKS, MAX_PENDING));
         for id in (0..=10_000).map(RequestId) {
@@ -304,7 +319,8 @@ mod tests {
     #[test]
     fn one_address_has_32_requests_at_most() {
         let mut pending = Pending::default();
-        let inserted = (0..100).filter_map(|number| insert(&mut pending, request(number, "8.8.8.8", Asker::Owner)));
+        let inserted =
+            (0..100).filter_map(|number| insert(&mut pending, request(number, "8.8.8.8", Asker::Owner)));
         assert_eq!(inserted.count(), MAX_PENDING_AT_ADDRESS);
     }
 
@@ -312,8 +328,9 @@ mod tests {
     fn u28_the_earliest_deadline_comes_first_whatever_was_moved() {
         let (mut pending, now) = (Pending::default(), story::start());
         let at = |millis| now.later(Duration::from_millis(millis)).instant;
-        let ids: Vec<_> =
-            (0..4).filter_map(|number| insert(&mut pending, request(number, "8.8.8.8", Asker::Owner))).collect();
+        let ids: Vec<_> = (0..4)
+            .filter_map(|number| insert(&mut pending, request(number, "8.8.8.8", Asker::Owner)))
+            .collect();
         for (id, millis) in ids.iter().zip([30, 10, 20, 40]) {
             pending.set_deadline(*id, Some(at(millis)));
         }

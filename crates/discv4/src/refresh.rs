@@ -58,7 +58,13 @@ impl Refresh {
     }
 
     /// The lookup that ran has ended. `is_deserted`: no live node is in the table.
-    pub(crate) fn lookup_ended(&mut self, now: Instant, was_own: bool, is_deserted: bool, rng: &mut impl Rng) {
+    pub(crate) fn lookup_ended(
+        &mut self,
+        now: Instant,
+        was_own: bool,
+        is_deserted: bool,
+        rng: &mut impl Rng,
+    ) {
         self.lookup = None;
         if is_deserted {
             self.random_left = 0;
@@ -99,7 +105,10 @@ mod tests {
     #[test]
     fn a_refresh_is_a_lookup_for_ourselves_and_three_random_ones() {
         let (mut refresh, now) = (Refresh::new(Duration::from_secs(1800)), story::start());
-        assert_eq!(run(&mut refresh, now.instant, false), [Step::Own, Step::Random, Step::Random, Step::Random]);
+        assert_eq!(
+            run(&mut refresh, now.instant, false),
+            [Step::Own, Step::Random, Step::Random, Step::Random]
+        );
         let next = refresh.next_timeout().unwrap();
         let pause = next.saturating_duration_since(now.instant).as_secs();
         assert!((900..1800).contains(&pause), "{pause}");

@@ -1,4 +1,5 @@
-//! Why a datagram, an entry or an answer was dropped: the labels of `reject_total{layer="discv4"}`.
+//! Why a datagram, an entry or an answer was dropped: a closed set of labels.
+//! Counted as `reject_total{layer="discv4"}`; a drop has no other effect.
 
 use crate::wire::DecodeError;
 

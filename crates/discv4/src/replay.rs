@@ -57,7 +57,13 @@ impl Replays {
     }
 
     /// Takes note of a request whose signer is known now. Returns false when it was noted before.
-    pub(crate) fn note(&mut self, now: Instant, hash: [u8; 32], from: SocketAddr, content: (NodeId, [u8; 32])) -> bool {
+    pub(crate) fn note(
+        &mut self,
+        now: Instant,
+        hash: [u8; 32],
+        from: SocketAddr,
+        content: (NodeId, [u8; 32]),
+    ) -> bool {
         self.forget_old(now);
         if self.by_hash.contains_key(&hash) || !self.by_content.insert(content) {
             return false;
@@ -119,12 +125,23 @@ mod tests {
         let (mut replays, now) = (Replays::default(), story::start());
         assert_eq!(replays.repeat(now.instant, &[1; 32], from(1)), Repetition::New);
         assert!(replays.note(now.instant, [1; 32], from(1), content(1)));
-        assert_eq!(replays.repeat(now.instant, &[1; 32], from(1)), Repetition::Spent, "there is no answer yet");
+        assert_eq!(
+            replays.repeat(now.instant, &[1; 32], from(1)),
+            Repetition::Spent,
+            "there is no answer yet"
+        );
         replays.keep(&[1; 32], &Bytes::from_static(b"pong"));
-        assert_eq!(replays.repeat(now.instant, &[1; 32], from(2)), Repetition::Spent, "not to another endpoint");
+        assert_eq!(
+            replays.repeat(now.instant, &[1; 32], from(2)),
+            Repetition::Spent,
+            "not to another endpoint"
+        );
         let soon = now.later(Duration::from_millis(1_999)).instant;
         for _ in 0..4 {
-            assert_eq!(replays.repeat(soon, &[1; 32], from(1)), Repetition::Again(vec![Bytes::from_static(b"pong")]));
+            assert_eq!(
+                replays.repeat(soon, &[1; 32], from(1)),
+                Repetition::Again(vec![Bytes::from_static(b"pong")])
+            );
         }
         assert_eq!(replays.repeat(soon, &[1; 32], from(1)), Repetition::Spent);
         let after = now.later(Duration::from_secs(20)).instant;
@@ -137,7 +154,10 @@ mod tests {
         let (mut replays, now) = (Replays::default(), story::start());
         replays.note(now.instant, [1; 32], from(1), content(1));
         replays.keep(&[1; 32], &Bytes::from_static(b"pong"));
-        assert_eq!(replays.repeat(now.later(REPLAY_ANSWER_WINDOW).instant, &[1; 32], from(1)), Repetition::Spent);
+        assert_eq!(
+            replays.repeat(now.later(REPLAY_ANSWER_WINDOW).instant, &[1; 32], from(1)),
+            Repetition::Spent
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the tests of this crate start from: a moment, keys and nodes with names that are numbers.
+//! What the tests of this crate start from: a moment, keys and nodes whose names are numbers.
+//! Time goes on from there by hand.
 
 use identity::{Endpoint, NodeKey, Now};
 

@@ -1,4 +1,7 @@
 //! Many machines on a simulated network: they join, find each other, and go on when some die.
+//! All from one seed; a history can be had again.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod stage;
 
@@ -10,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use stage::{net::Net, public};
 
 /// Nodes of the simulated networks; the largest number that keeps a test at a few seconds.
-const NODE_COUNT: u16 = 60;
+const NODE_COUNT: u16 = 40;
 
 /// A network whose nodes know the first one, and join one after the other.
 fn joined(seed: u64, count: u16, loss_percent: u32) -> Net {
@@ -22,7 +25,7 @@ fn joined(seed: u64, count: u16, loss_percent: u32) -> Net {
         net.add(public(number), vec![bootnode.clone()]);
         net.run(Duration::from_millis(100));
     }
-    net.run(Duration::from_secs(60));
+    net.run(Duration::from_secs(30));
     net
 }
 
@@ -48,13 +51,18 @@ fn nodes_join_through_a_bootnode_and_fill_their_tables() {
     for host in &net.hosts {
         let table = host.machine.table();
         assert!(table.live_count() >= 16, "{} of {}", table.live_count(), table.len());
-        assert!(table.nodes().filter(|node| node.live).all(|node| node.enr.is_some()), "each live node gave its record");
+        assert!(
+            table.nodes().filter(|node| node.live).all(|node| node.enr.is_some()),
+            "each live node gave its record"
+        );
     }
     // Nobody is unknown: each node is live in somebody's table.
     let known: BTreeSet<NodeId> = net
         .hosts
         .iter()
-        .flat_map(|host| host.machine.table().nodes().filter(|node| node.live).map(|node| node.node_id).collect::<Vec<_>>())
+        .flat_map(|host| {
+            host.machine.table().nodes().filter(|node| node.live).map(|node| node.node_id).collect::<Vec<_>>()
+        })
         .collect();
     assert_eq!(known.len(), usize::from(NODE_COUNT));
 }
@@ -72,7 +80,7 @@ fn u29_lookups_find_the_nearest_nodes() {
 #[test]
 fn u29_lookups_bear_loss() {
     for (loss_percent, least) in [(1, 99), (10, 95), (20, 85)] {
-        let (mut net, mut rng) = (joined(3, 40, loss_percent), ChaCha8Rng::seed_from_u64(3));
+        let (mut net, mut rng) = (joined(3, 30, loss_percent), ChaCha8Rng::seed_from_u64(3));
         let mut succeeded = 0;
         for _ in 0..100 {
             let (from, target) = (rng.random_range(0..net.hosts.len()), target(&mut rng));
@@ -94,7 +102,10 @@ fn t10_the_dead_leave_the_tables_and_lookups_go_on() {
     let dead_ids: BTreeSet<NodeId> = dead.iter().map(|index| net.hosts[*index].key.node_id()).collect();
     for _ in 0..5 {
         let (found, _) = net.lookup(1, target(&mut rng));
-        assert!(found.iter().all(|node| !dead_ids.contains(&node.node_id)), "only nodes that answered are given");
+        assert!(
+            found.iter().all(|node| !dead_ids.contains(&node.node_id)),
+            "only nodes that answered are given"
+        );
     }
     net.run(Duration::from_secs(600));
     let (mut held, mut held_dead) = (0, 0);
@@ -162,13 +173,14 @@ fn a_lookup_is_a_matter_of_round_trips() {
 fn one_seed_gives_one_history() {
     let history = |seed| {
         let net = joined(seed, 12, 5);
-        let tables: Vec<_> = net.hosts.iter().map(|host| host.machine.table()).collect();
-        (net.datagram_count, tables)
+        let tables = net.hosts.iter().map(|host| host.machine.table());
+        // The signatures of records hold chance of their own, so the records are left out.
+        let known: Vec<Vec<_>> = tables
+            .map(|table| table.nodes().map(|node| (node.node_id, node.live, node.enr_seq)).collect())
+            .collect();
+        (net.datagram_count, known)
     };
-    let (count, tables) = history(8);
-    // Times differ between runs, so expirations do; what was decided does not.
-    let (again, tables_again) = history(8);
-    assert_eq!(count, again);
-    assert_eq!(tables, tables_again);
-    assert_ne!(history(9).0, count);
+    let first = history(8);
+    assert_eq!(first, history(8));
+    assert_ne!(first.0, history(9).0);
 }

@@ -1,4 +1,5 @@
-//! The chain behind the protocol: the trait that a client implements. [`MemoryChain`](crate::MemoryChain) is one.
+//! The chain behind the protocol: the trait that a client implements, and how it tells where it ends.
+//! No checks of blocks and no storage: [`MemoryChain`](crate::MemoryChain) is one implementation.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! Every limit of this crate, with its unit, its source, and what happens beyond it.
+//! The limits of messages and of what is held in memory: unit, source, and what happens beyond.
+//! Those of the machine, and what its owner may set, stand in `machine_config`.
 
 /// The longest eth message, bytes of RLP; a longer one ends the connection (go-ethereum, `maxMessageSize`).
 pub const MAX_MESSAGE_LEN: usize = 10 * 1024 * 1024;

@@ -1,4 +1,5 @@
 //! What the eth machine counts: messages and bytes by kind, rejects by reason, items delivered once and again.
+//! Counting decides nothing; whoever shows the counts reads them through a clone.
 
 use identity::Counters;
 

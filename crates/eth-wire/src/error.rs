@@ -1,4 +1,5 @@
-//! What can be wrong with a message, and what follows for the connection.
+//! What can be wrong with a message, and what follows for the connection: as in go-ethereum, undecodable RLP is a breach
+//! of the base protocol and everything else one of eth. What can be wrong with a chain or a transaction stands there.
 
 use crate::{EthVersion, Reject, message::MessageKind};
 

@@ -1,4 +1,5 @@
-//! The 32-byte hash that names blocks and transactions.
+//! The 32-byte hash that names blocks and transactions. No distance: that is for the ids of nodes, in `identity`.
+//! Yellow paper, appendix B (KEC).
 
 use std::fmt;
 

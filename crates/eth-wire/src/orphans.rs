@@ -1,4 +1,5 @@
 //! Blocks that wait for their parent: bounded in number and bytes, the oldest dropped.
+//! Who is asked for the parent is `block_fetch`'s business.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,5 @@
-//! The peers of the eth machine: what is known of each, what it is told and what it may still cost. No decisions.
+//! The peers of the eth machine: what is known of each, what it is told and what it may still cost.
+//! No decisions: those are the machine's.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -9,7 +10,7 @@ use identity::NodeId;
 use rlpx::PeerId;
 
 use crate::{
-    EthVersion,
+    EthVersion, Hash,
     gossip::queue::HashQueue,
     known::{Fingerprint, KnownSet},
     message::Position,
@@ -42,11 +43,15 @@ pub(crate) struct Telling {
     pub(crate) announced: HashQueue,
     /// No announcement before this.
     pub(crate) announce_at: Option<Instant>,
+    /// The head that our Status told.
+    pub(crate) head: Hash,
 }
 
-impl Default for Telling {
-    fn default() -> Self {
+impl Telling {
+    /// Nothing told but a Status with this head.
+    pub(crate) fn new(head: Hash) -> Self {
         Self {
+            head,
             transactions: KnownSet::for_transactions(),
             blocks: KnownSet::for_blocks(),
             full: HashQueue::default(),
@@ -95,8 +100,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A peer that has just connected.
-    pub(crate) fn new(node_id: NodeId, version: EthVersion, credit: usize, status_deadline: Instant) -> Self {
+    /// A peer that has just connected and is being sent our Status with this head.
+    pub(crate) fn new(
+        node_id: NodeId,
+        version: EthVersion,
+        credit: usize,
+        status_deadline: Instant,
+        head: Hash,
+    ) -> Self {
         Self {
             node_id,
             version,
@@ -104,7 +115,7 @@ impl Peer {
             position: None,
             range_updated_at: None,
             outbound: Outbound::new(credit),
-            telling: Telling::default(),
+            telling: Telling::new(head),
             serving: Serving::default(),
             backlog: Backlog::default(),
             strikes: 0,

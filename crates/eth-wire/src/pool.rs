@@ -1,4 +1,5 @@
-//! The transaction pool behind the protocol: the trait that a client implements. [`MemoryPool`](crate::MemoryPool) is one.
+//! The transaction pool behind the protocol: the trait that a client implements.
+//! No checks of transactions and no storage: [`MemoryPool`](crate::MemoryPool) is one implementation.
 
 use bytes::Bytes;
 

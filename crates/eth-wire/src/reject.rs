@@ -1,4 +1,5 @@
-//! Why something of a peer's was refused: the labels of `reject_total{layer="eth"}`.
+//! Why something of a peer's was refused: the labels of `reject_total{layer="eth"}`, a closed set.
+//! What follows for the peer is said by the errors that carry a label.
 
 identity::labels! {
     /// Why a message, a peer, a transaction or a block was refused.

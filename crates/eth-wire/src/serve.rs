@@ -85,14 +85,21 @@ impl Serving {
 /// The items that answer `request`: at most [`MAX_ANSWER_ITEMS`], none after [`MAX_ANSWER_LEN`] bytes, after at most
 /// [`MAX_LOOKUPS`] look-ups. What is asked for twice is served once. Bodies and receipts end at the first that is
 /// missing, as in go-ethereum; a pool's missing transactions are left out.
-pub(crate) fn items(request: &Request, version: EthVersion, chain: &dyn Chain, pool: &dyn Pool) -> Vec<Bytes> {
+pub(crate) fn items(
+    request: &Request,
+    version: EthVersion,
+    chain: &dyn Chain,
+    pool: &dyn Pool,
+) -> Vec<Bytes> {
     match request {
         Request::Headers(query) => {
             let limit = usize::try_from(query.limit).unwrap_or(usize::MAX).min(MAX_ANSWER_ITEMS);
             let headers = if limit == 0 { Vec::new() } else { chain.headers(query, limit) };
             within_limits(headers.into_iter().map(Some))
         }
-        Request::Bodies(hashes) => within_limits(once_each(hashes).map(|hash| chain.body(hash)).map_while(found)),
+        Request::Bodies(hashes) => {
+            within_limits(once_each(hashes).map(|hash| chain.body(hash)).map_while(found))
+        }
         Request::Receipts(hashes) => {
             within_limits(once_each(hashes).map(|hash| chain.receipts(hash, version)).map_while(found))
         }

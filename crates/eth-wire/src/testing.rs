@@ -1,4 +1,5 @@
-//! A moment for tests to begin at, and small stories to tell with blocks and transactions.
+//! A moment for tests to begin at.
+//! Only tests use it.
 
 use identity::Now;
 

@@ -1,4 +1,5 @@
-//! A transaction as gossip sees it: its envelope (EIP-2718) with hash, kind and size. What its fields say is `sender`'s.
+//! A transaction as gossip sees it: its envelope with hash, kind and size. What its fields say is `sender`'s.
+//! EIP-2718; EIP-4844, "Networking", for the form with blobs.
 
 use bytes::Bytes;
 use identity::keccak256_concat;

@@ -1,4 +1,5 @@
-//! Making transactions: the signed transfer that private networks and tests gossip. EIP-1559.
+//! Making transactions: the signed transfer that private networks and tests gossip. No nonces are kept and no gas is
+//! estimated. EIP-1559.
 
 use bytes::Bytes;
 use identity::{NodeKey, keccak256_concat};

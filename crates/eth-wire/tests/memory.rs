@@ -92,9 +92,11 @@ fn wrappings(content: &Bytes) -> Vec<Bytes> {
 fn f13_lists_of_the_smallest_items_cost_no_more_than_twice_the_message() {
     let _alone = alone();
     for byte in [0x80, 0xc0, 0x01] {
-        // As long as each limit allows, less room for the lists around it.
-        for limit in [MAX_MESSAGE_LEN, 1_024 * 1_024, 48 * 1_024, 1_024] {
-            let messages = wrappings(&filled(byte, limit - 600));
+        // As long as each limit allows, less room for the lists around it, and as many items as are read.
+        let most_items = [MAX_TRANSACTIONS, MAX_ANNOUNCEMENTS, MAX_ANSWER_ITEMS];
+        let longest = [MAX_MESSAGE_LEN, 1_024 * 1_024, 48 * 1_024, 1_024].map(|limit| limit - 600);
+        for count in longest.into_iter().chain(most_items) {
+            let messages = wrappings(&filled(byte, count));
             for (version, kind) in every_form() {
                 for message in messages.iter().filter(|message| message.len() <= kind.max_len()) {
                     assert_cheap(version, kind, &format!("filled with {byte:#x}"), message);

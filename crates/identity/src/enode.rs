@@ -27,7 +27,7 @@ pub enum Host {
 /// ```text
 /// enode://<128 hex digits>@<IP, [IPv6] or DNS name>:<TCP port>?discport=<UDP port>
 /// ```
-/// `discport` is written only when the ports differ.
+/// `discport` is written only when the ports differ; 0 stands for a node without discovery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Enode {
     /// Whom the URL names.
@@ -36,7 +36,7 @@ pub struct Enode {
     pub host: Host,
     /// The RLPx port; 0 for a node that only takes part in discovery.
     pub tcp: u16,
-    /// The discovery port.
+    /// The discovery port; 0 for a node that takes no part in it.
     pub udp: u16,
 }
 
@@ -58,8 +58,8 @@ pub enum EnodeError {
     /// No port, or one that is not 0 to 65535 (0 only beside a `discport`).
     #[error("the port of an enode URL is 1 to 65535: write enode://<key>@<host>:<port>")]
     Port,
-    /// `discport` is not 1 to 65535.
-    #[error("discport of an enode URL is 1 to 65535, {found:?} found")]
+    /// `discport` is not 0 to 65535.
+    #[error("discport of an enode URL is 0 to 65535, {found:?} found")]
     DiscPort {
         /// What stands there.
         found: String,
@@ -93,9 +93,8 @@ impl FromStr for Enode {
         if text.len() > MAX_URL_LEN {
             return Err(EnodeError::Form);
         }
-        let url = Url::parse(text).map_err(|error| match error {
-            url::ParseError::InvalidPort => EnodeError::Port,
-            _ => EnodeError::Form,
+        let url = Url::parse(text).map_err(|error| {
+            if error == url::ParseError::InvalidPort { EnodeError::Port } else { EnodeError::Form }
         })?;
         if url.scheme() != "enode" || url.password().is_some() || !matches!(url.path(), "" | "/") {
             return Err(EnodeError::Form);
@@ -104,7 +103,7 @@ impl FromStr for Enode {
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(EnodeError::Form)?;
         let tcp = url.port().ok_or(EnodeError::Port)?;
         let udp = parse_discport(&url)?;
-        if tcp == 0 && udp.is_none() {
+        if tcp == 0 && udp.unwrap_or(0) == 0 {
             return Err(EnodeError::Port);
         }
         Ok(Self { public_key, host: parse_host(host), tcp, udp: udp.unwrap_or(tcp) })
@@ -128,10 +127,7 @@ fn parse_host(text: &str) -> Host {
 
 fn parse_discport(url: &Url) -> Result<Option<u16>, EnodeError> {
     let Some((_, found)) = url.query_pairs().find(|(name, _)| name == "discport") else { return Ok(None) };
-    match found.parse() {
-        Ok(0) | Err(_) => Err(EnodeError::DiscPort { found: found.into_owned() }),
-        Ok(port) => Ok(Some(port)),
-    }
+    found.parse().map(Some).map_err(|_| EnodeError::DiscPort { found: found.into_owned() })
 }
 
 impl fmt::Display for Enode {
@@ -164,6 +160,7 @@ mod tests {
             "@[2001:db8:3c4d:15::abcd:ef12]:52150?discport=22334",
             "@node.example.org:30303",
             "@127.0.0.1:0?discport=30301",
+            "@127.0.0.1:30303?discport=0",
         ] {
             assert_eq!(url(rest).parse::<Enode>().unwrap().to_string(), url(rest));
         }
@@ -176,7 +173,7 @@ mod tests {
             (url("@127.0.0.1"), EnodeError::Port),
             (url("@127.0.0.1:0"), EnodeError::Port),
             (url("@127.0.0.1:65536"), EnodeError::Port),
-            (url("@127.0.0.1:1?discport=0"), EnodeError::DiscPort { found: "0".into() }),
+            (url("@127.0.0.1:0?discport=0"), EnodeError::Port),
             (url("@127.0.0.1:1?discport=x"), EnodeError::DiscPort { found: "x".into() }),
             (key_cut, EnodeError::KeyLength { found: 130 }),
             (format!("enode://{}@127.0.0.1:1", "00".repeat(64)), EnodeError::KeyInvalid),

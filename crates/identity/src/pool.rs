@@ -21,7 +21,8 @@ use crate::{
     curve::{CurveJob, CurveOp, CurveResult, Lane, Ticket, Urgency, run_op},
 };
 
-/// Jobs that wait for one thread. At 41 µs a recovery and 230 µs a recipient's handshake the last one waits 60 ms at most.
+/// Jobs that wait for one thread, for each node that shares the pool. At 41 µs a recovery and 230 µs a recipient's
+/// handshake the last one waits 60 ms at most.
 const MAX_QUEUED_PER_THREAD: usize = 256;
 
 /// Where a job's result goes. Called on a thread of the pool, so it must not block.
@@ -40,10 +41,10 @@ pub struct CurveHandle {
     key: Arc<NodeKey>,
 }
 
-#[derive(Default)]
 struct Worker {
     queue: Mutex<Queue>,
     wake: Condvar,
+    max_queued: usize,
 }
 
 #[derive(Default)]
@@ -62,9 +63,10 @@ struct Queued {
 }
 
 impl CurvePool {
-    /// Starts a pool with `threads` threads.
-    pub fn new(threads: NonZeroUsize) -> Self {
-        let workers: Arc<[Worker]> = (0..threads.get()).map(|_| Worker::default()).collect();
+    /// Starts a pool with `threads` threads, for `nodes` nodes: each thread's queue holds 256 jobs for each of them.
+    pub fn new(threads: NonZeroUsize, nodes: NonZeroUsize) -> Self {
+        let max_queued = MAX_QUEUED_PER_THREAD.saturating_mul(nodes.get());
+        let workers: Arc<[Worker]> = (0..threads.get()).map(|_| Worker::new(max_queued)).collect();
         let threads = (0..threads.get()).map(|index| {
             let workers = Arc::clone(&workers);
             let name = format!("curve-{index}");
@@ -75,10 +77,15 @@ impl CurvePool {
         Self { workers, threads }
     }
 
-    /// A pool for this machine: a thread a core, but one core left to the sockets.
+    /// A pool for one node on this machine: a thread a core, but one core left to the sockets.
     pub fn for_this_machine() -> Self {
+        Self::shared_by(NonZeroUsize::MIN)
+    }
+
+    /// A pool that `nodes` nodes on this machine share: as many threads, with longer queues.
+    pub fn shared_by(nodes: NonZeroUsize) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN))
+        Self::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN), nodes)
     }
 
     /// The pool as the node with `key` uses it. The pool must outlive its use: later jobs are refused.
@@ -118,6 +125,10 @@ impl CurveHandle {
 }
 
 impl Worker {
+    fn new(max_queued: usize) -> Self {
+        Self { queue: Mutex::default(), wake: Condvar::new(), max_queued }
+    }
+
     /// Queues a job and returns the one that had to go for it, if any.
     fn push(&self, queued: Queued, urgency: Urgency) -> Option<Queued> {
         let mut queue = self.lock();
@@ -125,7 +136,7 @@ impl Worker {
             return Some(queued);
         }
         let mut dropped = None;
-        if queue.len() >= MAX_QUEUED_PER_THREAD {
+        if queue.len() >= self.max_queued {
             dropped = queue.unproven.pop_front();
             if dropped.is_none() {
                 return Some(queued);
@@ -208,7 +219,7 @@ mod tests {
 
     /// A pool whose only thread is busy until the returned sender is dropped.
     fn blocked_pool() -> (CurvePool, CurveHandle, mpsc::SyncSender<()>) {
-        let pool = CurvePool::new(NonZeroUsize::MIN);
+        let pool = CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN);
         let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
         let (block, blocked) = mpsc::sync_channel::<()>(0);
         let (entered, has_entered) = mpsc::sync_channel(1);
@@ -222,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_lane_keeps_its_order_and_every_ticket_is_answered() {
-        let pool = CurvePool::new(NonZeroUsize::new(3).unwrap());
+        let pool = CurvePool::new(NonZeroUsize::new(3).unwrap(), NonZeroUsize::MIN);
         let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
         let (sender, receiver) = mpsc::sync_channel(100);
         for ticket in 0..100 {

@@ -325,9 +325,9 @@ impl EnrBuilder {
         let mut secret = key.secret_key();
         let signed = builder.build(&secret);
         secret.non_secure_erase();
-        let signed = signed.map_err(|error| match error {
-            enr::Error::ExceedsMaxSize => EnrError::TooLong { found: MAX_ENR_LEN + 1 },
-            _ => EnrError::Form("an entry is not RLP of its kind"),
+        let signed = signed.map_err(|error| {
+            let too_long = error == enr::Error::ExceedsMaxSize;
+            if too_long { EnrError::TooLong { found: MAX_ENR_LEN + 1 } } else { EnrError::Form("an entry is no RLP of its kind") }
         })?;
         let mut encoded = Vec::new();
         signed.encode(&mut encoded);

@@ -70,10 +70,10 @@
 mod admission;
 mod capability;
 pub mod config;
-mod ecies;
 mod dialer;
 #[cfg(feature = "tokio")]
 mod driver;
+mod ecies;
 mod error;
 mod expiring;
 mod frame;

@@ -147,7 +147,12 @@ impl PeerSet {
         self.iter().filter(move |(_, entry)| entry.node_id == Some(node_id) && !entry.is_closing())
     }
 
-    /// Whether there is a connection with the node, or an attempt at one.
+    /// Whether there is anything with the node, be it just ending.
+    pub(crate) fn involves(&self, node_id: NodeId) -> bool {
+        self.entries.values().any(|entry| entry.node_id == Some(node_id))
+    }
+
+    /// Whether there is a connection with the node, or an attempt at one, that is not ending.
     pub(crate) fn has_node(&self, node_id: NodeId) -> bool {
         self.with_node(node_id).next().is_some()
     }

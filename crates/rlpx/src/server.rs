@@ -153,7 +153,7 @@ impl Server {
             Some(Verdict::Pass | Verdict::Refuse(..)) => Some(now.instant),
             None => None,
         });
-        let statics = self.dialer.next_static(now.instant, |node_id| self.peers.has_node(node_id));
+        let statics = self.dialer.next_static(now.instant, |node_id| self.peers.involves(node_id));
         let budget = (self.dial_slots() > 0).then(|| self.dialer.budget_end()).flatten();
         holds.chain(statics).chain(budget.filter(|end| *end > now.instant)).min()
     }
@@ -262,7 +262,9 @@ impl Server {
     pub fn handle_closed(&mut self, now: Now, id: PeerId, end: &SessionEnd) {
         let Some(entry) = self.peers.remove(id) else { return };
         if let Some(node_id) = entry.node_id {
-            if !self.peers.has_node(node_id) {
+            // A second connection that we refused says nothing: the first one's end does.
+            let refused = SessionEnd::Local { reason: DisconnectReason::AlreadyConnected, error: None };
+            if !self.peers.has_node(node_id) && *end != refused {
                 let lasted = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
                 let parted = Parted { end, dialed: !entry.is_inbound(), lasted };
                 self.dialer.handle_parting(now.instant, &self.config.times, node_id, parted);
@@ -354,7 +356,7 @@ impl Server {
         if self.wanted_candidates(now) == 0 {
             return;
         }
-        let busy = self.peers.has_node(node_id);
+        let busy = self.peers.involves(node_id);
         let judged = match node_id == self.local {
             true => Err(Refusal::CandidateOwn),
             false => self.dialer.consider(now.instant, &self.config, &candidate, busy),
@@ -374,7 +376,7 @@ impl Server {
     fn dial_static(&mut self, now: Now) {
         while !self.shutting_down && self.peers.dialing() < self.config.max_dials {
             let pointless = |node_id| {
-                self.peers.has_node(node_id) || (self.is_full() && !self.trusted.contains(&node_id))
+                self.peers.involves(node_id) || (self.is_full() && !self.trusted.contains(&node_id))
             };
             let Some(enode) = self.dialer.due_static(now.instant, pointless) else { return };
             let id = self.peers.insert(Entry::outbound(now.instant, Origin::Static, enode.public_key));

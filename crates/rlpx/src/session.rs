@@ -9,7 +9,7 @@ mod timer;
 mod trips;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -417,6 +417,11 @@ impl Session {
     /// From our last answered Ping to its Pong; None before the first.
     pub const fn rtt(&self) -> Option<Duration> {
         self.peer.conduct.rtt()
+    }
+
+    /// Whether it is over: what is left are its outputs.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
     }
 
     /// Whether messages can be exchanged: after the second [`Session::admit`], before the end.

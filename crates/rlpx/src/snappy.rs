@@ -20,7 +20,13 @@ pub(crate) fn max_compressed_len(len: usize) -> usize {
 
 /// The payload of `block`, at most `limit` bytes. Nothing is allocated for one that declares more.
 pub(crate) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, SessionError> {
-    let malformed = |fault| SessionError::Malformed(DecodeError::new(What::Payload, fault));
+    let mut payload = vec![0; declared_len(block, limit)?];
+    snap::raw::Decoder::new().decompress(block, &mut payload).map_err(|_| malformed(Fault::Snappy))?;
+    Ok(payload.into())
+}
+
+/// How long the payload of `block` is to be, if that is at most `limit` bytes and no more than the block can hold.
+fn declared_len(block: &[u8], limit: usize) -> Result<usize, SessionError> {
     if block.is_empty() {
         return Err(malformed(Fault::Snappy));
     }
@@ -31,7 +37,33 @@ pub(crate) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, SessionErr
     if declared > block.len().saturating_mul(MAX_EXPANSION) {
         return Err(malformed(Fault::Snappy));
     }
-    let mut payload = vec![0; declared];
-    snap::raw::Decoder::new().decompress(block, &mut payload).map_err(|_| malformed(Fault::Snappy))?;
-    Ok(payload.into())
+    Ok(declared)
+}
+
+const fn malformed(fault: Fault) -> SessionError {
+    SessionError::Malformed(DecodeError::new(What::Payload, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f08_a_block_is_believed_only_as_far_as_it_can_reach() {
+        const LIMIT: usize = 1 << 24;
+        // 100,000 as a varint, and as many bytes as could make 22 times themselves.
+        let block = |len: usize| {
+            let mut block = vec![0xa0, 0x8d, 0x06];
+            block.resize(len, 0);
+            block
+        };
+        assert_eq!(declared_len(&block(4546), LIMIT), Ok(100_000));
+        assert_eq!(declared_len(&block(4545), LIMIT), Err(malformed(Fault::Snappy)));
+        let too_long = Fault::TooLong { limit: 99_999, found: 100_000 };
+        assert_eq!(declared_len(&block(4546), 99_999), Err(malformed(too_long)));
+        // The densest honest blocks are within it.
+        for len in [1, 64, 1000, 65_536, LIMIT] {
+            assert_eq!(declared_len(&compress(&vec![0; len]), LIMIT), Ok(len));
+        }
+    }
 }

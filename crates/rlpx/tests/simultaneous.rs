@@ -1,6 +1,8 @@
 //! Two nodes that dial each other at the same moment, on virtual time, in thousands of schedules: the server machine
 //! against itself and against a model of go-ethereum's rule. Sessions are modelled by their steps, bytes play no part.
 
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},

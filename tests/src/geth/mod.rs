@@ -169,7 +169,7 @@ impl Geth {
 }
 
 impl Drop for Geth {
-    /// The process ends with its [`Process`]; a failing test shows what geth saw.
+    /// A failing test shows what geth saw; the process is ended with its handle.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}\n{}", self.enode, self.log_tail());

@@ -1,5 +1,5 @@
 //! A child process with its log: ended in good order, or killed, at the latest when dropped, and always waited for.
-//! If the test itself is killed, geth dies of its next log line, for which there is no reader any more.
+//! If the test itself is killed (SIGKILL), geth ends when it next logs, for nobody reads its pipe any more.
 
 use std::{
     process::{Child, Command, Stdio},

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -50,7 +51,7 @@ impl Swarm {
     /// Starts `count` nodes; all but the first know the first one's URL and nothing else.
     pub(super) async fn start(count: usize) -> Result<Self, Failure> {
         let chain = NewChain::private();
-        let curve = Arc::new(CurvePool::for_this_machine());
+        let curve = Arc::new(CurvePool::shared_by(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)));
         let mut members: Vec<Member> = Vec::with_capacity(count);
         for _ in 0..count {
             let client = Client::new(&chain.genesis);

@@ -1,4 +1,5 @@
-//! What the machine tells its owner.
+//! What the machine tells its owner: changes of the table, answers to requests, and why there is none.
+//! An event never asks for anything; what has to be done leaves as another output.
 
 use std::{net::SocketAddr, time::Duration};
 

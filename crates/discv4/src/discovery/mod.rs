@@ -1,9 +1,10 @@
 //! The machine of discovery v4: datagrams, time, curve results and commands go in; datagrams, curve jobs and events
 //! come out of [`Discovery::poll_output`]. It reads no clock and no socket, and has no randomness but its seed.
 //!
-//! What comes in is in `inbound`, what we ask in `outbound`, what goes on by itself (lookups, refresh, revalidation,
+//! What comes in is in `inbound` and `answers`, what we ask in `outbound`, what goes on by itself (lookups, refresh, revalidation,
 //! candidates) in `upkeep`. `discv4.md`; limits in [`crate::config`].
 
+mod answers;
 mod event;
 mod inbound;
 mod outbound;
@@ -344,7 +345,13 @@ impl Discovery {
         self.table.node(&node.node_id).filter(|known| known.live).cloned().unwrap_or(node)
     }
 
-    fn begin_for_owner(&mut self, now: Now, public_key: PublicKey, endpoint: Endpoint, question: Question) -> RequestId {
+    fn begin_for_owner(
+        &mut self,
+        now: Now,
+        public_key: PublicKey,
+        endpoint: Endpoint,
+        question: Question,
+    ) -> RequestId {
         let endpoint = Endpoint { ip: unmapped(endpoint.ip), ..endpoint };
         let peer = Peer { public_key, id: public_key.node_id(), endpoint };
         let id = self.pending.take_id();

@@ -77,7 +77,9 @@ impl Discovery {
     /// Sends a request's Ping, or waits for the answer to one that is out to the same node.
     fn ping_first(&mut self, now: Now, id: RequestId, peer: &Peer) {
         let out = self.pending.ids(&peer.key(), |request| matches!(request.stage, Stage::Pinged { .. }));
-        let shared = out.first().and_then(|other| Some((self.pending.get(*other)?.clone(), self.pending.deadline(*other))));
+        let shared = out
+            .first()
+            .and_then(|other| Some((self.pending.get(*other)?.clone(), self.pending.deadline(*other))));
         if let Some((other, deadline)) = shared {
             self.pending.set_stage(id, other.stage, deadline);
             if let Some(request) = self.pending.get_mut(id) {
@@ -164,11 +166,10 @@ impl Discovery {
         let may_retry = !request.retried && (question != Question::Ping || request.asker == Asker::Challenge);
         match request.stage {
             Stage::PingBack => self.ask(now, id),
-            Stage::Asked { .. } if request.packets > 0 && !request.found.is_empty() => {
+            Stage::Asked { .. } if request.has_answer => {
                 let found = std::mem::take(&mut request.found);
                 self.conclude(now, id, Ok(Answer::Nodes(found)));
             }
-            Stage::Asked { .. } if request.packets > 0 => self.conclude(now, id, Ok(Answer::Nodes(Vec::new()))),
             Stage::Asked { .. } if may_retry => {
                 request.retried = true;
                 self.ask(now, id);
@@ -181,7 +182,9 @@ impl Discovery {
                 request.retried = true;
                 self.ask(now, id);
             }
-            Stage::Pinged { .. } | Stage::Signing | Stage::Queued => self.fail(now, id, RequestError::Timeout),
+            Stage::Pinged { .. } | Stage::Signing | Stage::Queued => {
+                self.fail(now, id, RequestError::Timeout);
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 //! What goes on by itself: lookups, the refresh of the table, the revalidation of its nodes, the search for candidates.
+//! When each is due, its part decides; here it is done.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -73,8 +74,12 @@ impl Discovery {
     pub(super) fn next_upkeep(&self) -> Option<Instant> {
         let upkeep = &self.upkeep;
         let lookups = upkeep.lookups.values().filter_map(|(lookup, _)| lookup.next_timeout()).min();
-        let candidates = upkeep.candidates.is_idle().then(|| upkeep.candidates.due_at(self.table.is_deserted())).flatten();
-        let clocks = [lookups, candidates, upkeep.refresh.next_timeout(), upkeep.revalidation.next_timeout()];
+        let clocks = [
+            lookups,
+            self.candidates_due(),
+            upkeep.refresh.next_timeout(),
+            upkeep.revalidation.next_timeout(),
+        ];
         clocks.into_iter().flatten().min()
     }
 
@@ -90,7 +95,9 @@ impl Discovery {
 
     fn revalidate_due(&mut self, now: Now) {
         for _ in 0..MAX_WORK_PER_CALL {
-            let Some(turn) = self.upkeep.revalidation.take_turn(now.instant, &mut self.upkeep.rng) else { return };
+            let Some(turn) = self.upkeep.revalidation.take_turn(now.instant, &mut self.upkeep.rng) else {
+                return;
+            };
             let node = match turn {
                 Turn::Unverified => self.table.take_unverified(&mut self.upkeep.rng),
                 Turn::LeastRecent => self.table.take_least_recent(&mut self.upkeep.rng),
@@ -102,12 +109,16 @@ impl Discovery {
     }
 
     fn search_candidates(&mut self, now: Now) {
-        let is_deserted = self.table.is_deserted();
-        if self.upkeep.candidates.due_at(is_deserted).is_some_and(|at| at <= now.instant) {
+        if self.candidates_due().is_some_and(|at| at <= now.instant) {
             self.upkeep.candidates.start(now.instant);
             let target = self.upkeep.draw_target();
             self.start_lookup(now, target, LookupAsker::Candidates);
         }
+    }
+
+    fn candidates_due(&self) -> Option<Instant> {
+        // Whether anybody lives in the table is asked only when it matters.
+        self.upkeep.candidates.is_idle().then(|| self.upkeep.candidates.due_at(self.table.is_deserted()))?
     }
 
     /// Starts a lookup among the nearest nodes we know, and the bootnodes while we know nobody.
@@ -137,7 +148,13 @@ impl Discovery {
     }
 
     /// A node that a lookup asked has answered with nodes, or failed.
-    pub(super) fn lookup_told(&mut self, now: Now, id: LookupId, node: &NodeId, nodes: Option<Vec<NodeEntry>>) {
+    pub(super) fn lookup_told(
+        &mut self,
+        now: Now,
+        id: LookupId,
+        node: &NodeId,
+        nodes: Option<Vec<NodeEntry>>,
+    ) {
         let Some((lookup, _)) = self.upkeep.lookups.get_mut(&id) else { return };
         match nodes {
             Some(nodes) => lookup.answered(node, nodes),
@@ -157,7 +174,8 @@ impl Discovery {
                 lookup.failed(&node.node_id);
             }
         }
-        let is_finished = self.upkeep.lookups.get(&id).is_some_and(|(lookup, _)| lookup.is_finished(now.instant));
+        let is_finished =
+            self.upkeep.lookups.get(&id).is_some_and(|(lookup, _)| lookup.is_finished(now.instant));
         if is_finished {
             self.finish_lookup(now, id);
         }
@@ -195,7 +213,9 @@ impl Discovery {
         for node in nodes {
             let request = self.pending.take_id();
             let lacks_record = node.enr.is_none() || node.has_newer_record();
-            if lacks_record && self.begin(now, request, Peer::from(&node), Question::Enr, Asker::Candidate).is_ok() {
+            if lacks_record
+                && self.begin(now, request, Peer::from(&node), Question::Enr, Asker::Candidate).is_ok()
+            {
                 self.upkeep.candidates.waiting.insert(request, node);
             } else {
                 self.event(Event::Candidate(node));

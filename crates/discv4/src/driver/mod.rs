@@ -3,6 +3,7 @@
 
 mod stream;
 mod task;
+mod waiting;
 
 use std::{
     fmt, io,
@@ -157,7 +158,9 @@ impl Discv4 {
     /// As [`Discv4::ping`], `Timeout` after 2 s at most, and `BadRecord` when the record is not the node's.
     pub async fn request_enr(&self, target: &Enode) -> Result<Enr, RequestError> {
         let (key, endpoint) = resolve(target).await?;
-        self.ask(|answer| Command::RequestEnr(key, endpoint, answer)).await.unwrap_or(Err(RequestError::Closed))
+        self.ask(|answer| Command::RequestEnr(key, endpoint, answer))
+            .await
+            .unwrap_or(Err(RequestError::Closed))
     }
 
     /// Searches the nodes nearest to `target`: at most 16, all of which answered, the nearest first. Takes 10 s at most.
@@ -215,8 +218,9 @@ async fn resolve(target: &Enode) -> Result<(PublicKey, Endpoint), RequestError> 
     let ip = match &target.host {
         Host::Ip(ip) => *ip,
         Host::Dns(name) => {
-            let mut addrs =
-                tokio::net::lookup_host((name.as_str(), target.udp)).await.map_err(|_| RequestError::Unresolved)?;
+            let mut addrs = tokio::net::lookup_host((name.as_str(), target.udp))
+                .await
+                .map_err(|_| RequestError::Unresolved)?;
             addrs.next().ok_or(RequestError::Unresolved)?.ip()
         }
     };

@@ -1,4 +1,5 @@
-//! Candidates as a stream. It asks the task for the next round only when it is polled and the last one is used up.
+//! Candidates as a stream. It asks the task for the next round only when it is polled and the last one is used up,
+//! so nobody is searched for whom nobody wants.
 
 use std::{
     fmt,
@@ -53,7 +54,8 @@ impl CandidateStream {
         let commands = self.commands.clone();
         State::Asking(Box::pin(async move {
             let (sender, round) = mpsc::channel(MAX_ROUND);
-            let command = if first { Command::TableCandidates(sender) } else { Command::MoreCandidates(sender) };
+            let command =
+                if first { Command::TableCandidates(sender) } else { Command::MoreCandidates(sender) };
             // Upgraded for as long as the command takes, so that the stream does not keep the node alive.
             commands.upgrade()?.send(command).await.ok()?;
             Some(round)

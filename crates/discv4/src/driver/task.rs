@@ -2,7 +2,7 @@
 //! its next wake: what the socket does not take at once stays in a bounded outbox.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -20,10 +20,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Shared;
+use super::{
+    Shared,
+    waiting::{Waiting, reply},
+};
 use crate::{
-    Discovery, Event, LookupId, NodeEntry, Output, PongInfo, Reject, RequestError, RequestId, TableSnapshot,
-    config::MAX_JOBS, wire::MAX_DATAGRAM_LEN,
+    Discovery, NodeEntry, Output, PongInfo, Reject, RequestError, TableSnapshot, config::MAX_JOBS,
+    wire::MAX_DATAGRAM_LEN,
 };
 
 /// Datagrams, and curve results, handed in on one wake; the rest comes with the next.
@@ -48,14 +51,7 @@ pub(super) enum Command {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// Who waits for what the machine was told to do.
-#[derive(Default)]
-struct Waiting {
-    pings: BTreeMap<RequestId, oneshot::Sender<Result<PongInfo, RequestError>>>,
-    records: BTreeMap<RequestId, oneshot::Sender<Result<Enr, RequestError>>>,
-    lookups: BTreeMap<LookupId, oneshot::Sender<Vec<NodeEntry>>>,
-    streams: Vec<mpsc::Sender<NodeEntry>>,
-}
+type JobResult = (Ticket, CurveResult);
 
 pub(super) struct Task {
     socket: UdpSocket,
@@ -64,7 +60,7 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     local: watch::Sender<Enr>,
     commands: mpsc::Receiver<Command>,
-    results: (mpsc::Sender<(Ticket, CurveResult)>, mpsc::Receiver<(Ticket, CurveResult)>),
+    results: (mpsc::Sender<JobResult>, mpsc::Receiver<JobResult>),
     waiting: Waiting,
     outbox: VecDeque<(SocketAddr, Bytes)>,
     paused_until: Option<Instant>,
@@ -74,7 +70,7 @@ pub(super) struct Task {
 /// Why the task woke.
 enum Wake {
     Command(Option<Command>),
-    Result(Option<(Ticket, CurveResult)>),
+    Result(Option<JobResult>),
     Io,
 }
 
@@ -218,7 +214,9 @@ impl Task {
     /// An IPv4 address as a socket for both families takes it.
     fn for_socket(&self, to: SocketAddr) -> SocketAddr {
         match to.ip() {
-            IpAddr::V4(ip) if self.shared.local_addr.is_ipv6() => SocketAddr::from((ip.to_ipv6_mapped(), to.port())),
+            IpAddr::V4(ip) if self.shared.local_addr.is_ipv6() => {
+                SocketAddr::from((ip.to_ipv6_mapped(), to.port()))
+            }
             IpAddr::V4(_) | IpAddr::V6(_) => to,
         }
     }
@@ -262,37 +260,6 @@ impl Task {
             Command::Shutdown(done) => reply(done, ()),
         }
     }
-}
-
-impl Waiting {
-    /// Passes an event to whoever waits for it.
-    fn tell(&mut self, event: Event) {
-        match event {
-            Event::PongReceived { request, pong } => {
-                self.pings.remove(&request).into_iter().for_each(|answer| reply(answer, Ok(pong)));
-            }
-            Event::EnrReceived { request, enr } => {
-                self.records.remove(&request).into_iter().for_each(|answer| reply(answer, Ok(enr.clone())));
-            }
-            Event::RequestFailed { request, error } => {
-                self.pings.remove(&request).into_iter().for_each(|answer| reply(answer, Err(error)));
-                self.records.remove(&request).into_iter().for_each(|answer| reply(answer, Err(error)));
-            }
-            Event::LookupFinished { lookup, nodes } => {
-                self.lookups.remove(&lookup).into_iter().for_each(|answer| reply(answer, nodes.clone()));
-            }
-            Event::Candidate(node) => self.streams.retain(|stream| stream.try_send(node.clone()).is_ok()),
-            Event::CandidatesFinished => self.streams.clear(),
-            Event::NodeSeen(node) => tracing::trace!(id = %node.node_id, endpoint = %node.endpoint, "node seen"),
-            Event::NodeLive(node) => tracing::debug!(id = %node.node_id, endpoint = %node.endpoint, "node live"),
-            Event::NodeRemoved(id) => tracing::debug!(%id, "node removed"),
-        }
-    }
-}
-
-fn reply<T>(answer: oneshot::Sender<T>, value: T) {
-    // Who asked may have gone.
-    let _ = answer.send(value);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the driver reads the clocks, once a wake")]

@@ -1,4 +1,5 @@
-//! How many nodes of one network a bucket, or the table, holds. Loopback and the local network are not counted.
+//! How many nodes of one network a bucket, or the table, holds: nobody is many for having many addresses.
+//! Loopback and the local network are not counted.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

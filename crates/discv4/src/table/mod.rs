@@ -17,8 +17,8 @@ use ip_limit::{IpLimit, Networks};
 use rand::{Rng, RngExt};
 
 use crate::config::{
-    BUCKET_COUNT, BUCKET_SIZE, CHALLENGE_INTERVAL, MAX_FIND_FAILURES, MAX_NETWORK_IN_TABLE, MIN_BUCKET_FOR_REMOVAL,
-    RECORD_INTERVAL,
+    BUCKET_COUNT, BUCKET_SIZE, CHALLENGE_INTERVAL, MAX_FIND_FAILURES, MAX_NETWORK_IN_TABLE,
+    MIN_BUCKET_FOR_REMOVAL, RECORD_INTERVAL,
 };
 
 /// The log distance up to which all nodes share bucket 0 (go-ethereum `bucketMinDistance` + 1).
@@ -130,7 +130,9 @@ impl Table {
 
     /// Others named the node. A known one stays as it is, whatever they say of its endpoint.
     pub(crate) fn found(&mut self, now: Instant, node: NodeEntry) -> Offered {
-        let Some(bucket) = bucket_of(&mut self.buckets, &self.local, &node.node_id) else { return Offered::default() };
+        let Some(bucket) = bucket_of(&mut self.buckets, &self.local, &node.node_id) else {
+            return Offered::default();
+        };
         if let Some(known) = bucket.slot(&node.node_id) {
             known.inbound = false;
             return Offered { change: fill(bucket), ..Offered::default() };
@@ -164,9 +166,18 @@ impl Table {
     }
 
     /// A node pinged us from an endpoint that it has proved. Returns false when the table does not have it there.
-    pub(crate) fn heard(&mut self, now: Instant, id: &NodeId, from: SocketAddr, tcp: u16, enr_seq: Option<u64>) -> bool {
+    pub(crate) fn heard(
+        &mut self,
+        now: Instant,
+        id: &NodeId,
+        from: SocketAddr,
+        tcp: u16,
+        enr_seq: Option<u64>,
+    ) -> bool {
         let Some(bucket) = bucket_of(&mut self.buckets, &self.local, id) else { return false };
-        let Some(slot) = bucket.slot(id).filter(|slot| slot.node.endpoint.udp_addr() == Some(from)) else { return false };
+        let Some(slot) = bucket.slot(id).filter(|slot| slot.node.endpoint.udp_addr() == Some(from)) else {
+            return false;
+        };
         if slot.node.enr.is_none() && tcp != 0 {
             slot.node.endpoint.tcp = tcp;
         }
@@ -225,7 +236,8 @@ impl Table {
     /// is taken from it when it is about the endpoint we know.
     pub(crate) fn set_record(&mut self, enr: &Enr) -> bool {
         let id = enr.node_id();
-        let Some(slot) = bucket_of(&mut self.buckets, &self.local, &id).and_then(|bucket| bucket.slot(&id)) else {
+        let Some(slot) = bucket_of(&mut self.buckets, &self.local, &id).and_then(|bucket| bucket.slot(&id))
+        else {
             return false;
         };
         if slot.node.enr.as_ref().is_some_and(|held| held.seq() >= enr.seq()) {
@@ -243,7 +255,8 @@ impl Table {
     /// Whether to ask the node for its record now; then it is not asked again for a minute.
     pub(crate) fn take_record_turn(&mut self, now: Instant, id: &NodeId) -> Option<NodeEntry> {
         let slot = bucket_of(&mut self.buckets, &self.local, id)?.slot(id)?;
-        let asked = slot.record_asked_at.is_some_and(|at| now.saturating_duration_since(at) < RECORD_INTERVAL);
+        let asked =
+            slot.record_asked_at.is_some_and(|at| now.saturating_duration_since(at) < RECORD_INTERVAL);
         if asked || !slot.node.has_newer_record() {
             return None;
         }
@@ -267,7 +280,10 @@ impl Table {
 
     /// The least recently seen node of a bucket, any of the buckets, which is then being checked.
     pub(crate) fn take_least_recent(&mut self, rng: &mut impl Rng) -> Option<NodeEntry> {
-        let heads = self.buckets.iter_mut().filter_map(|bucket| bucket.entries.iter_mut().find(|slot| slot.node.live));
+        let heads = self
+            .buckets
+            .iter_mut()
+            .filter_map(|bucket| bucket.entries.iter_mut().find(|slot| slot.node.live));
         let mut heads: Vec<&mut Slot> = heads.filter(|slot| !slot.checking).collect();
         if heads.is_empty() {
             return None;
@@ -278,7 +294,12 @@ impl Table {
     }
 
     /// The nodes nearest to `target`, at most `limit`, the nearest first, of those that `may` admits.
-    pub(crate) fn closest(&self, target: &NodeId, limit: usize, may: impl Fn(&NodeEntry) -> bool) -> Vec<&NodeEntry> {
+    pub(crate) fn closest(
+        &self,
+        target: &NodeId,
+        limit: usize,
+        may: impl Fn(&NodeEntry) -> bool,
+    ) -> Vec<&NodeEntry> {
         let mut nearest: Vec<(Distance, &NodeEntry)> = Vec::with_capacity(limit.saturating_add(1));
         for node in self.nodes().filter(|node| may(node)) {
             let distance = target.distance(&node.node_id);
@@ -294,7 +315,12 @@ impl Table {
     /// The node, if it is in a bucket or waits for a place.
     pub(crate) fn node(&self, id: &NodeId) -> Option<&NodeEntry> {
         let bucket = self.buckets.get(bucket_index(&self.local, id)?)?;
-        bucket.entries.iter().chain(&bucket.replacements).map(|slot| &slot.node).find(|node| node.node_id == *id)
+        bucket
+            .entries
+            .iter()
+            .chain(&bucket.replacements)
+            .map(|slot| &slot.node)
+            .find(|node| node.node_id == *id)
     }
 
     /// The nodes in buckets.
@@ -318,7 +344,9 @@ impl Table {
 
     /// A node that is in no bucket wants a place.
     fn offer(&mut self, now: Instant, slot: Slot) -> Offered {
-        let Some(bucket) = bucket_of(&mut self.buckets, &self.local, &slot.node.node_id) else { return Offered::default() };
+        let Some(bucket) = bucket_of(&mut self.buckets, &self.local, &slot.node.node_id) else {
+            return Offered::default();
+        };
         let networks = Networks::of(self.policy, slot.node.endpoint.ip);
         if let Some(networks) = networks {
             if !bucket.networks.has_room(networks.bucket) || !self.networks.has_room(networks.table) {

@@ -1,4 +1,5 @@
-//! The table by story, and by chance against its invariants.
+//! The table by story, each rule in its own, and by chance against its invariants:
+//! twenty seeds, three thousand calls each, every invariant after every call.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -76,10 +77,10 @@ fn a_full_bucket_asks_its_head_and_a_silent_head_makes_room() {
     let later = now.later(CHALLENGE_INTERVAL).instant;
     let offered = table.proved(later, nodes[17].clone(), false);
     assert_eq!(offered.challenge.map(|node| node.node_id), Some(nodes[0].node_id));
-    assert_eq!(table.evict(&nodes[0].node_id), [
-        Change::Removed(nodes[0].node_id),
-        Change::Live(NodeEntry { live: true, ..nodes[17].clone() }),
-    ]);
+    assert_eq!(
+        table.evict(&nodes[0].node_id),
+        [Change::Removed(nodes[0].node_id), Change::Live(NodeEntry { live: true, ..nodes[17].clone() }),]
+    );
     assert_eq!(entries(&table).last(), Some(&nodes[17].node_id), "the youngest that waited is the last seen");
     assert_eq!(waiting(&table), [nodes[16].node_id]);
 }
@@ -255,7 +256,9 @@ fn the_record_gives_the_tcp_port_of_the_endpoint_it_is_about() {
     node.endpoint.tcp = 0;
     table.proved(now.instant, node.clone(), false);
     let elsewhere = Endpoint { ip: [8, 8, 8, 8].into(), udp: 1, tcp: 2 };
-    assert!(table.set_record(&identity::EnrBuilder::new(1).endpoint(elsewhere).sign(&story::key(5)).unwrap()));
+    assert!(
+        table.set_record(&identity::EnrBuilder::new(1).endpoint(elsewhere).sign(&story::key(5)).unwrap())
+    );
     assert_eq!(table.node(&node.node_id).unwrap().endpoint, node.endpoint);
     let here = Endpoint { tcp: 77, ..node.endpoint };
     assert!(table.set_record(&identity::EnrBuilder::new(2).endpoint(here).sign(&story::key(5)).unwrap()));
@@ -310,7 +313,8 @@ fn assert_invariants(table: &Table) {
         }
         assert_eq!(&in_bucket, bucket.networks.counts());
         assert!(in_bucket.values().all(|count| *count <= MAX_NETWORK_IN_BUCKET));
-        let live: Vec<_> = bucket.entries.iter().filter(|slot| slot.node.live).map(|slot| slot.seen_at).collect();
+        let live: Vec<_> =
+            bucket.entries.iter().filter(|slot| slot.node.live).map(|slot| slot.seen_at).collect();
         assert!(live.is_sorted(), "least recently seen first");
     }
     assert_eq!(&networks, table.networks.counts());

@@ -1,4 +1,5 @@
-//! EnrRequest and EnrResponse. `discv4.md`, "ENRRequest Packet (0x05)" and "ENRResponse Packet (0x06)"; EIP-868.
+//! EnrRequest and EnrResponse: a node's record, asked for and given.
+//! `discv4.md`, "ENRRequest Packet (0x05)" and "ENRResponse Packet (0x06)"; EIP-868.
 
 use identity::{Enr, UnverifiedEnr};
 

@@ -1,4 +1,5 @@
-//! FindNode and Neighbors. `discv4.md`, "FindNode Packet (0x03)" and "Neighbors Packet (0x04)".
+//! FindNode and Neighbors: the nodes nearest to a key, asked for and told.
+//! `discv4.md`, "FindNode Packet (0x03)" and "Neighbors Packet (0x04)".
 
 use std::net::IpAddr;
 

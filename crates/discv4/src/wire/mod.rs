@@ -319,7 +319,11 @@ impl<'a> Items<'a> {
     fn expiration(&mut self) -> Result<u64, DecodeError> {
         let found = self.number("expiration")?;
         // Go reads it as a signed number, so the upper half would be long past there and far ahead elsewhere.
-        if i64::try_from(found).is_ok() { Ok(found) } else { Err(DecodeError::Expiration { kind: self.kind, found }) }
+        if i64::try_from(found).is_ok() {
+            Ok(found)
+        } else {
+            Err(DecodeError::Expiration { kind: self.kind, found })
+        }
     }
 
     /// The sequence number of EIP-868, when one is there; 0 says that there is no record. A list in its place is an item

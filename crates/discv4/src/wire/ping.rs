@@ -1,4 +1,5 @@
-//! Ping and Pong, and the endpoints in them. `discv4.md`, "Ping Packet (0x01)" and "Pong Packet (0x02)"; EIP-868.
+//! Ping and Pong, and the endpoints in them.
+//! `discv4.md`, "Ping Packet (0x01)" and "Pong Packet (0x02)"; EIP-868.
 
 use std::net::IpAddr;
 
@@ -40,7 +41,10 @@ impl WireEndpoint {
 
 /// An address of 4 or 16 bytes.
 pub(super) fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// Appends the three fields of an endpoint.

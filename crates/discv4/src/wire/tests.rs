@@ -1,4 +1,7 @@
-//! The packets against the public vectors, and against every damage that can be listed.
+//! The packets against the public vectors of EIP-8, and against every damage that can be listed:
+//! each flipped bit, each short RLP prefix in each field, each length and kind.
+
+#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
 
 use std::net::IpAddr;
 
@@ -87,7 +90,10 @@ fn u15_eip_8_pings_and_pong_have_their_fields() {
     assert_eq!(second.enr_seq, None, "a list in its place is an item of a later version");
     let Packet::Pong(pong) = read(&packets[2]).unwrap() else { panic!("not a pong") };
     assert_eq!(pong.to, second.to);
-    assert_eq!(hex::encode(pong.ping_hash), "fbc914b16819237dcd8801d7e53f69e9719adecb3cc0e790c57e91ca4461c954");
+    assert_eq!(
+        hex::encode(pong.ping_hash),
+        "fbc914b16819237dcd8801d7e53f69e9719adecb3cc0e790c57e91ca4461c954"
+    );
     assert_eq!(pong.enr_seq, None);
 }
 
@@ -95,9 +101,14 @@ fn u15_eip_8_pings_and_pong_have_their_fields() {
 fn u15_eip_8_find_node_and_neighbors_have_their_fields() {
     let (_, packets) = vectors();
     let Packet::FindNode(find) = read(&packets[3]).unwrap() else { panic!("not a findnode") };
-    assert!(find.target.to_string().starts_with("ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd3138"));
+    assert!(
+        find.target
+            .to_string()
+            .starts_with("ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd3138")
+    );
     let Packet::Neighbors(neighbors) = read(&packets[4]).unwrap() else { panic!("not neighbors") };
-    let told: Vec<_> = neighbors.nodes.iter().map(|node| (node.ip.unwrap().to_string(), node.udp, node.tcp)).collect();
+    let told: Vec<_> =
+        neighbors.nodes.iter().map(|node| (node.ip.unwrap().to_string(), node.udp, node.tcp)).collect();
     let expected = [
         ("99.33.22.55".to_owned(), 4444, 4445),
         ("1.2.3.4".to_owned(), 1, 1),
@@ -105,12 +116,18 @@ fn u15_eip_8_find_node_and_neighbors_have_their_fields() {
         ("2001:db8:85a3:8d3:1319:8a2e:370:7348".to_owned(), 999, 1000),
     ];
     assert_eq!(told, expected);
-    assert!(neighbors.nodes[0].public_key.to_string().starts_with("3155e1427f85f10a5c9a7755877748041af1bcd8d474ec06"));
+    assert!(
+        neighbors.nodes[0]
+            .public_key
+            .to_string()
+            .starts_with("3155e1427f85f10a5c9a7755877748041af1bcd8d474ec06")
+    );
 }
 
 #[test]
 fn what_we_encode_we_read() {
-    let packets: Vec<Packet> = each_kind().into_iter().map(|unsigned| read(&seal(unsigned)).unwrap()).collect();
+    let packets: Vec<Packet> =
+        each_kind().into_iter().map(|unsigned| read(&seal(unsigned)).unwrap()).collect();
     let v6 = wire("2606:4700::1", 65535, 65535);
     let [
         Packet::Ping(ping),
@@ -136,11 +153,13 @@ fn what_we_encode_we_read() {
 fn u04_the_largest_answer_is_two_datagrams_within_the_limits() {
     let key = story::key(3).public_key();
     let request_len = FindNode::encode(&key, u64::MAX / 2).datagram_len();
-    for (ip, total_limit) in [("255.255.255.255", 1_500), ("2606:4700:ffff:ffff:ffff:ffff:ffff:ffff", 1_700)] {
+    for (ip, total_limit) in [("255.255.255.255", 1_500), ("2606:4700:ffff:ffff:ffff:ffff:ffff:ffff", 1_700)]
+    {
         let node = endpoint(ip, 65535, 65535);
         let nodes = [(key, node); 16];
         let len = |nodes: &[(PublicKey, Endpoint)]| {
-            Neighbors::encode(nodes.iter().map(|(key, endpoint)| (key, endpoint)), u64::from(u32::MAX)).datagram_len()
+            Neighbors::encode(nodes.iter().map(|(key, endpoint)| (key, endpoint)), u64::from(u32::MAX))
+                .datagram_len()
         };
         let lens: Vec<usize> = nodes.chunks(MAX_NEIGHBORS).map(len).collect();
         assert_eq!(lens.len(), 2);
@@ -227,7 +246,10 @@ fn u14_kinds_are_one_to_six() {
     for kind in 0..=255 {
         datagram[HASH_LEN + SIGNATURE_LEN] = kind;
         let known = Envelope::read(&datagram).map(|envelope| envelope.kind as u8);
-        assert_eq!(known, if (1..=6).contains(&kind) { Ok(kind) } else { Err(DecodeError::Kind { found: kind }) });
+        assert_eq!(
+            known,
+            if (1..=6).contains(&kind) { Ok(kind) } else { Err(DecodeError::Kind { found: kind }) }
+        );
     }
 }
 
@@ -258,7 +280,8 @@ fn u16_every_short_prefix_in_every_field_is_read_or_refused() {
                 if let Some(second) = bad.get_mut(offset + 1) {
                     *second = prefix.to_be_bytes()[1];
                 }
-                refused += usize::from(Envelope::read(&rehash_unchecked(kind, &bad)).unwrap().decode().is_err());
+                refused +=
+                    usize::from(Envelope::read(&rehash_unchecked(kind, &bad)).unwrap().decode().is_err());
             }
         }
         assert!(refused > 10_000, "{kind:?}: {refused}");
@@ -294,7 +317,8 @@ fn u16_malformed_fields_are_named() {
         let read = read(&rehash(PacketKind::FindNode, body)).unwrap_err();
         assert_eq!(read, DecodeError::Rlp { kind: PacketKind::FindNode, field }, "{}", hex::encode(body));
     }
-    for bad in [&[0x81, 0x05][..], &[0x82, 0x00, 0x05], &[0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1], &[0xc0], &[0x00]] {
+    for bad in [&[0x81, 0x05][..], &[0x82, 0x00, 0x05], &[0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1], &[0xc0], &[0x00]]
+    {
         let mut body = vec![0xc0 + u8::try_from(bad.len()).unwrap()];
         body.extend_from_slice(bad);
         let error = DecodeError::Rlp { kind: PacketKind::EnrRequest, field: "expiration" };

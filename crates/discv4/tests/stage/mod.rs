@@ -179,7 +179,8 @@ impl Host {
     /// Lets a stranger prove its endpoint, and gives it our proof. Clears the events.
     pub fn bond(&mut self, stranger: &Stranger) {
         let sent = self.receive(stranger.addr, &stranger.ping(self));
-        let ping_back = sent.iter().find(|sent| matches!(sent.packet(), Packet::Ping(_))).expect("pinged back");
+        let ping_back =
+            sent.iter().find(|sent| matches!(sent.packet(), Packet::Ping(_))).expect("pinged back");
         self.receive(stranger.addr, &stranger.pong(self, ping_back));
         self.events.clear();
     }

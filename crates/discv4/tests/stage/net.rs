@@ -1,4 +1,5 @@
 //! Many hosts on a simulated network with latency and loss, all from one seed.
+//! Time is virtual and moves from one datagram or deadline to the next.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +36,8 @@ impl Net {
     pub fn new(seed: u64) -> Self {
         Self {
             hosts: Vec::new(),
-            now: start(),
+            // The same time on the wall in every run, or the seconds would begin elsewhere.
+            now: Now { unix: Duration::from_secs(1_800_000_000), ..start() },
             loss_percent: 0,
             datagram_count: 0,
             by_addr: BTreeMap::new(),
@@ -98,11 +100,13 @@ impl Net {
     pub fn lookup(&mut self, index: usize, target: PublicKey) -> (Vec<NodeEntry>, Duration) {
         let begun = self.now.instant;
         let id = self.act(index, |host| host.machine.lookup(host.now, target));
-        let found = |event: &Event| match event {
-            Event::LookupFinished { lookup, nodes } if *lookup == id => Some(nodes.clone()),
-            _ => None,
+        let found = |event: &Event| {
+            let Event::LookupFinished { lookup, nodes } = event else { return None };
+            (*lookup == id).then(|| nodes.clone())
         };
-        self.run_until(Duration::from_secs(11), |net| net.hosts[index].events.iter().any(|event| found(event).is_some()));
+        self.run_until(Duration::from_secs(11), |net| {
+            net.hosts[index].events.iter().any(|event| found(event).is_some())
+        });
         let nodes = self.hosts[index].events.iter().find_map(found).unwrap();
         (nodes, self.now.instant.saturating_duration_since(begun))
     }
@@ -119,7 +123,8 @@ impl Net {
     /// The next datagram or deadline, unless it is after `end`.
     fn step(&mut self, end: Instant) -> bool {
         let deadlines = self.hosts.iter().enumerate().filter(|(index, _)| !self.down.contains(index));
-        let deadline = deadlines.filter_map(|(index, host)| Some((host.machine.next_timeout()?, index))).min();
+        let deadline =
+            deadlines.filter_map(|(index, host)| Some((host.machine.next_timeout()?, index))).min();
         let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
         let at = deadline.map(|(at, _)| at).into_iter().chain(arrival).min().filter(|at| *at <= end);
         let Some(at) = at else { return false };

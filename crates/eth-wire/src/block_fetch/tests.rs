@@ -1,4 +1,5 @@
 //! Fetches as conversations: what is asked, what comes, what is asked next.
+//! The peers are numbers and the chain's knowledge is a list of bools: no machine is needed.
 
 use super::*;
 use crate::{BlockBuilder, testing::start};
@@ -68,9 +69,9 @@ fn a_missing_branch_is_walked_down_to_what_the_chain_has_and_offered_upwards() {
     let mut step = fetches.handle_headers(&tip, A, down(&chain, top, 1)).unwrap();
     top -= 1;
     // The chain has the first 51 blocks.
-    loop {
-        let Step::Check(hashes) = &step else { break };
-        let unknown: Vec<bool> = hashes.iter().map(|one| !chain[..=50].iter().any(|block| hash(block) == *one)).collect();
+    while let Step::Check(hashes) = &step {
+        let unknown: Vec<bool> =
+            hashes.iter().map(|one| !chain[..=50].iter().any(|block| hash(block) == *one)).collect();
         step = fetches.handle_checked(&tip, &unknown);
         if let Step::Ask(A, Request::Headers(query)) = &step {
             limits.push(query.limit);

@@ -1,4 +1,5 @@
 //! Runs the machine's calls to chain and pool, in order, on a thread where blocking harms nobody.
+//! What to call and what follows from the answer is the machine's.
 
 use std::{
     collections::VecDeque,

@@ -80,11 +80,15 @@ impl Inbox {
 
     /// A connection has begun. False when nobody is there to take it.
     pub(super) fn connect(&self, peer: PeerId, arrival: Arrival) -> bool {
+        self.open(peer, Some(arrival))
+    }
+
+    fn open(&self, peer: PeerId, arrival: Option<Arrival>) -> bool {
         let mut state = self.lock();
         if state.is_closed {
             return false;
         }
-        state.peers.entry(peer).or_default().arrival = Some(arrival);
+        state.peers.entry(peer).or_default().arrival = arrival;
         self.schedule(state, peer);
         true
     }
@@ -210,3 +214,6 @@ impl PeerQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,12 +22,24 @@ use crate::{EthCounters, EthVersion, ForkFilter, MessageKind, PeerFault, fork_id
 /// The eth capability of one node, for `rlpx::Server`. The machine runs as long as this or a handle is there.
 #[derive(Debug)]
 pub struct EthProtocol {
-    pub(super) versions: Vec<ProtocolVersion>,
-    pub(super) filter: ForkFilter,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) counters: EthCounters,
+    versions: Vec<ProtocolVersion>,
+    filter: ForkFilter,
+    inbox: Arc<Inbox>,
+    counters: EthCounters,
     /// Keeps the machine running.
-    pub(super) _handle: EthHandle,
+    _handle: EthHandle,
+}
+
+impl EthProtocol {
+    pub(super) fn new(
+        versions: Vec<ProtocolVersion>,
+        filter: ForkFilter,
+        inbox: Arc<Inbox>,
+        counters: EthCounters,
+        handle: EthHandle,
+    ) -> Self {
+        Self { versions, filter, inbox, counters, _handle: handle }
+    }
 }
 
 impl Protocol for EthProtocol {

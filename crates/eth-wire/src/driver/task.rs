@@ -1,4 +1,5 @@
 //! The task that owns the machine: takes what came, drains what is to be done, does it, sleeps until the next timeout.
+//! No decision about the protocol is made here.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,5 @@
 //! Requests to peers, of the owner and of our own, and their answers.
+//! What is asked and when is decided where it is needed; ids, deadlines and matching are `requests`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -130,7 +131,7 @@ impl Eth {
         }
         match (purpose, answer) {
             (Purpose::Owner(command, request), answer) => {
-                self.handle_owners(now, id, command, &request, answer)
+                self.handle_owners(now, id, command, &request, answer);
             }
             (Purpose::Transactions(asked), Answer::PooledTransactions(transactions)) => {
                 self.handle_fetched(now, id, &asked, &transactions);
@@ -139,7 +140,7 @@ impl Eth {
                 self.handle_block_headers(now, id, fetch, headers);
             }
             (Purpose::Block(fetch), Answer::Bodies(bodies)) => {
-                self.handle_block_bodies(now, id, fetch, &bodies)
+                self.handle_block_bodies(now, id, fetch, &bodies);
             }
             (Purpose::Transactions(_) | Purpose::Block(_), _) => {
                 debug_assert!(false, "a request was matched with an answer of another kind");

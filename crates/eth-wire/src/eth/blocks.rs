@@ -1,22 +1,20 @@
-//! Blocks: from peers and the owner to the chain, from there to peers on eth/68, and what is missing between.
+//! Blocks: from peers and the owner to the chain, from there to peers on eth/68. What is missing between is `branches`.
+//! devp2p specification, `caps/eth.md`, "Block Propagation"; total difficulties are the chain's to judge.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use identity::{NodeId, Now};
 use rlpx::PeerId;
 
-use super::{CommandId, Eth, EthEvent, PeerFault, Reply, RequestError, asking::Purpose, calls::Errand};
+use super::{CommandId, Eth, EthEvent, PeerFault, Reply, RequestError, calls::Errand};
 use crate::{
-    BadBlock, Block, BlockHashNumber, Body, EthMessage, EthVersion, Hash, Head, Header, Offer, Reject,
-    TotalDifficulty,
+    BadBlock, Block, BlockHashNumber, EthMessage, EthVersion, Hash, Head, Offer, Reject, TotalDifficulty,
     backend::BackendCall,
-    block_fetch::{BlockFetches, FetchId, Step, WrongAnswer},
+    block_fetch::{BlockFetches, FetchId},
     counters::Delivery,
     gossip::announce::shared,
-    known::Fingerprint,
     machine_config::{MAX_CONSIDERED_BLOCKS, RECENT_BLOCKS},
     orphans::{Candidate, Orphans},
-    peers::Peer,
 };
 
 /// What gossip of blocks remembers.
@@ -26,12 +24,12 @@ pub(super) struct BlockGossip {
     /// The head that peers on eth/69 were told last.
     pub(super) latest_told: u64,
     pub(super) orphans: Orphans,
-    recent: RecentBlocks,
+    pub(super) recent: RecentBlocks,
 }
 
 /// Blocks lately handed to the chain or kept as orphans.
 #[derive(Debug, Default)]
-struct RecentBlocks {
+pub(super) struct RecentBlocks {
     hashes: BTreeSet<Hash>,
     order: VecDeque<Hash>,
 }
@@ -49,20 +47,20 @@ impl BlockGossip {
 
 impl RecentBlocks {
     /// False when it is there already.
-    fn insert(&mut self, hash: Hash) -> bool {
+    pub(super) fn insert(&mut self, hash: Hash) -> bool {
         if !self.hashes.insert(hash) {
             return false;
         }
         self.order.push_back(hash);
-        if self.order.len() > RECENT_BLOCKS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.hashes.remove(&oldest);
-            }
+        if self.order.len() > RECENT_BLOCKS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.hashes.remove(&oldest);
         }
         true
     }
 
-    fn remove(&mut self, hash: &Hash) {
+    pub(super) fn remove(&mut self, hash: &Hash) {
         if self.hashes.remove(hash) {
             self.order.retain(|other| other != hash);
         }
@@ -156,7 +154,13 @@ impl Eth {
         }
     }
 
-    fn offer(&mut self, now: Now, candidate: Candidate, fetch: Option<FetchId>, command: Option<CommandId>) {
+    pub(super) fn offer(
+        &mut self,
+        now: Now,
+        candidate: Candidate,
+        fetch: Option<FetchId>,
+        command: Option<CommandId>,
+    ) {
         let call = BackendCall::Offer { block: candidate.block.raw.clone(), claimed: candidate.claimed };
         self.call(now, call, Errand::Offer { candidate: Box::new(candidate), fetch, command });
     }
@@ -228,12 +232,11 @@ impl Eth {
         }
         let holders = source.filter(|id| self.peers.of(*id).is_some());
         let holder = holders.or_else(|| self.peers.ready().map(|(id, _)| id).next());
-        if let Some(holder) = holder {
-            if !self.blocks.fetches.is_in_branch(&parent)
-                && !self.blocks.fetches.begin(now, parent, holder, true)
-            {
-                self.reject(Reject::QueueFull, 1);
-            }
+        if let Some(holder) = holder
+            && !self.blocks.fetches.is_in_branch(&parent)
+            && !self.blocks.fetches.begin(now, parent, holder, true)
+        {
+            self.reject(Reject::QueueFull, 1);
         }
     }
 
@@ -288,99 +291,5 @@ impl Eth {
                 self.touched.insert(id);
             }
         }
-    }
-
-    /// Begins the fetches that are due.
-    pub(super) fn fetch_blocks(&mut self, now: Now) {
-        while let Some((id, step)) = self.blocks.fetches.next_due(now) {
-            self.take_step(now, id, step);
-        }
-    }
-
-    fn take_step(&mut self, now: Now, id: FetchId, step: Step) {
-        let mut step = step;
-        loop {
-            step = match step {
-                Step::Ask(peer, request) => {
-                    if self.ask(now, peer, &request, Purpose::Block(id)).is_ok() {
-                        return;
-                    }
-                    self.blocks.fetches.handle_silence(&id, peer)
-                }
-                Step::Check(hashes) => {
-                    return self.call(now, BackendCall::UnknownBlocks(hashes), Errand::Branch(id));
-                }
-                Step::Offer(blocks, source) => {
-                    for block in blocks {
-                        self.blocks.recent.insert(block.header.hash);
-                        self.offer(
-                            now,
-                            Candidate { block, claimed: None, source: Some(source) },
-                            Some(id),
-                            None,
-                        );
-                    }
-                    return;
-                }
-                Step::Done => return self.blocks.fetches.end(&id),
-                Step::GiveUp => match self.retry(&id) {
-                    Step::GiveUp => return self.give_up(&id),
-                    step => step,
-                },
-                Step::TooDeep(peer) => {
-                    self.blocks.fetches.end(&id);
-                    return self.event(EthEvent::FarAhead { peer, hash: id });
-                }
-            };
-        }
-    }
-
-    /// Asks for a block whoever is known to have it or a child of it.
-    fn retry(&mut self, id: &FetchId) -> Step {
-        let mut wanted = self.blocks.orphans.children(id);
-        wanted.push(*id);
-        let wanted: Vec<Fingerprint> =
-            wanted.iter().map(|hash| self.transactions.fingerprints.fingerprint(hash)).collect();
-        let has_one = |peer: &Peer| wanted.iter().any(|one| peer.telling.blocks.contains(*one));
-        let holders: Vec<PeerId> =
-            self.peers.ready().filter(|(_, peer)| has_one(peer)).map(|(id, _)| id).collect();
-        self.blocks.fetches.retry(id, holders)
-    }
-
-    /// Nobody has it: what waited for it may be sent again some day.
-    fn give_up(&mut self, id: &FetchId) {
-        self.blocks.fetches.end(id);
-        for orphan in self.blocks.orphans.take_children(id) {
-            self.blocks.recent.remove(&orphan.block.header.hash);
-            self.reject(Reject::OrphanBlock, 1);
-        }
-    }
-
-    pub(super) fn handle_branch(&mut self, now: Now, id: FetchId, unknown: &[bool]) {
-        let step = self.blocks.fetches.handle_checked(&id, unknown);
-        self.take_step(now, id, step);
-    }
-
-    pub(super) fn handle_block_headers(&mut self, now: Now, peer: PeerId, id: FetchId, headers: Vec<Header>) {
-        let step = self.blocks.fetches.handle_headers(&id, peer, headers);
-        self.step_or_fault(now, peer, id, step);
-    }
-
-    pub(super) fn handle_block_bodies(&mut self, now: Now, peer: PeerId, id: FetchId, bodies: &[Body]) {
-        let step = self.blocks.fetches.handle_bodies(&id, peer, bodies);
-        self.step_or_fault(now, peer, id, step);
-    }
-
-    fn step_or_fault(&mut self, now: Now, peer: PeerId, id: FetchId, step: Result<Step, WrongAnswer>) {
-        let step = step.unwrap_or_else(|WrongAnswer| {
-            self.disconnect(now, peer, PeerFault::UnrequestedItem);
-            self.blocks.fetches.handle_silence(&id, peer)
-        });
-        self.take_step(now, id, step);
-    }
-
-    pub(super) fn handle_block_silence(&mut self, now: Now, id: FetchId, peer: PeerId) {
-        let step = self.blocks.fetches.handle_silence(&id, peer);
-        self.take_step(now, id, step);
     }
 }

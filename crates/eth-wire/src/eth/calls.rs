@@ -1,4 +1,5 @@
 //! Calls to the backend that are out, and what becomes of their answers.
+//! How chain and pool are called is `backend`'s; what a peer may have waiting for them is bounded here.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -137,14 +138,14 @@ impl Eth {
         }
         match (errand, answer) {
             (Errand::Insert(insertion), BackendAnswer::Inserted(results)) => {
-                self.handle_inserted(insertion, &results)
+                self.handle_inserted(insertion, &results);
             }
             (Errand::Announced { peer, .. }, BackendAnswer::Announcements(lacking)) => {
                 self.handle_lacking(now, peer, lacking);
             }
             (Errand::Greet(peer), BackendAnswer::Announcements(pending)) => self.announce_to(peer, pending),
             (Errand::Announce(command), BackendAnswer::Announcements(items)) => {
-                self.handle_described(command, &items)
+                self.handle_described(command, &items);
             }
             (Errand::Serve { peer, request_id, kind, deadline }, BackendAnswer::Items(items)) => {
                 self.handle_items(now, peer, kind, request_id, (deadline > now.instant).then_some(items));
@@ -156,7 +157,7 @@ impl Eth {
                 self.handle_considered(now, peer, &hashes, &unknown, at_once);
             }
             (Errand::Branch(fetch), BackendAnswer::Unknown(unknown)) => {
-                self.handle_branch(now, fetch, &unknown)
+                self.handle_branch(now, fetch, &unknown);
             }
             (errand, _) => self.handle_failed(now, errand),
         }
@@ -173,7 +174,7 @@ impl Eth {
             }
             Errand::Announce(command) => self.fail(Some(command), RequestError::Backend),
             Errand::Serve { peer, request_id, kind, .. } => {
-                self.handle_items(now, peer, kind, request_id, None)
+                self.handle_items(now, peer, kind, request_id, None);
             }
             Errand::Offer { candidate, fetch, command } => {
                 self.forget_block(&candidate.block.header.hash, fetch);

@@ -1,4 +1,5 @@
-//! Which message of a peer goes where. What a message may be at all was looked at by `intake`.
+//! Which message of a peer goes where.
+//! What a message may be at all was looked at by `intake`; what it means is its own file's.
 
 use identity::Now;
 use rlpx::PeerId;
@@ -11,10 +12,18 @@ impl Eth {
     pub fn handle_message(&mut self, now: Now, id: PeerId, message: Incoming) {
         let Some(peer) = self.peers.of(id) else { return };
         self.touched.insert(id);
+        let is_early = !peer.is_ready() && !matches!(message, Incoming::Status(_));
+        if is_early {
+            self.disconnect(now, id, PeerFault::UnexpectedStatus);
+        } else {
+            self.dispatch(now, id, message);
+        }
+        self.settle(now);
+    }
+
+    fn dispatch(&mut self, now: Now, id: PeerId, message: Incoming) {
         match message {
             Incoming::Status(status) => self.handle_status(now, id, &status),
-            // Status comes first.
-            _ if !peer.is_ready() => self.disconnect(now, id, PeerFault::UnexpectedStatus),
             Incoming::NewBlockHashes(blocks) => self.handle_block_hashes(now, id, &blocks),
             Incoming::NewBlock { block, total_difficulty } => {
                 self.handle_new_block(now, id, *block, total_difficulty);
@@ -22,12 +31,11 @@ impl Eth {
             Incoming::Transactions(transactions) => self.handle_transactions(now, id, &transactions),
             Incoming::NewPooledTransactionHashes(announced) => self.handle_announced(now, id, &announced),
             Incoming::Request { id: request_id, request } => {
-                self.handle_request(now, id, request_id, request)
+                self.handle_request(now, id, request_id, request);
             }
             Incoming::Answer { id: request_id, answer } => self.handle_answer(now, id, request_id, answer),
             Incoming::BlockRangeUpdate(range) => self.handle_range(now, id, range),
         }
-        self.settle(now);
     }
 
     /// A message came that is refused by itself: the peer is disconnected.

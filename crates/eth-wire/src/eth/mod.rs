@@ -2,10 +2,11 @@
 //! `handle_*`, commanded by plain verbs, and puts out what is to be done, in order, by [`Eth::poll_output`].
 //!
 //! One file a concern: `peering` (handshake, leaving, time), `incoming` (which message goes where), `transactions`,
-//! `blocks`, `asking` (requests of the owner), `serving` (requests of peers), `calls` (the backend).
+//! `blocks` and `branches`, `asking` (requests of the owner), `serving` (requests of peers), `calls` (the backend).
 
 mod asking;
 mod blocks;
+mod branches;
 mod calls;
 mod incoming;
 mod output;
@@ -197,8 +198,8 @@ impl Eth {
         self.fetch_blocks(now);
         let mut packs = Packs::default();
         for id in std::mem::take(&mut self.touched) {
-            self.serve_next(now, id);
             self.send_waiting(id);
+            self.serve_next(now, id);
             self.send_gossip(now, id, &mut packs);
             self.rest(now, id);
         }

@@ -1,4 +1,5 @@
 //! What the machine puts out, and what it says of peers: sends, disconnects, backend calls, answers to its owner, events.
+//! One map from a peer's fault to the reason on the wire and to the label it is counted under.
 
 use identity::NodeId;
 use rlpx::{DisconnectReason, PeerId, SharedMessage};

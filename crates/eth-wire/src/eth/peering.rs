@@ -1,11 +1,12 @@
 //! Peers come, shake hands and leave; and what time brings for each.
+//! devp2p specification, `caps/eth.md`, "Session Management". The checks of Status are `handshake`'s.
 
 use identity::{NodeId, Now, Prefix};
 use rlpx::PeerId;
 
 use super::{Eth, EthEvent, Output, PeerFault};
 use crate::{
-    EthMessage, EthVersion, Head, Position, Reject, Status,
+    BlockHashNumber, EthMessage, EthVersion, Head, Position, Reject, Status,
     gossip::announce::shared,
     machine_config::{
         BLOCK_RANGE_INTERVAL, BLOCK_RANGE_STEP, MAX_BACKEND_BYTES_PER_PEER, MAX_BACKEND_CALLS_PER_PEER,
@@ -27,7 +28,7 @@ impl Eth {
         credit: usize,
     ) {
         let deadline = now.instant.checked_add(self.times.status).unwrap_or(now.instant);
-        if !self.peers.insert(id, Peer::new(node_id, version, credit, deadline)) {
+        if !self.peers.insert(id, Peer::new(node_id, version, credit, deadline, self.chain.head().hash)) {
             return;
         }
         self.quotas.connected(now, id, network);
@@ -101,11 +102,25 @@ impl Eth {
             self.event(EthEvent::PeerReady(info));
         }
         self.greet(now, id);
-        if let Position::Head { hash, total_difficulty } = status.position {
-            if total_difficulty > self.chain.head().total_difficulty {
-                self.consider_blocks(now, id, vec![hash], true);
-            }
+        self.catch_up(id);
+        if let Position::Head { hash, total_difficulty } = status.position
+            && total_difficulty > self.chain.head().total_difficulty
+        {
+            self.consider_blocks(now, id, vec![hash], true);
         }
+    }
+
+    /// Tells a peer whose handshake is over where the chain has got to since our Status went out.
+    fn catch_up(&mut self, id: PeerId) {
+        let head = *self.chain.head();
+        let Some(peer) = self.peers.of(id).filter(|peer| peer.telling.head != head.hash) else { return };
+        let message = match peer.version {
+            EthVersion::Eth68 => {
+                EthMessage::NewBlockHashes(vec![BlockHashNumber { hash: head.hash, number: head.number }])
+            }
+            EthVersion::Eth69 => EthMessage::BlockRangeUpdate(head.range()),
+        };
+        self.push_message(id, &message);
     }
 
     pub(super) fn handle_range(&mut self, now: Now, id: PeerId, range: BlockRange) {

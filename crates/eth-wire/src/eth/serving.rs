@@ -1,4 +1,5 @@
 //! Peers' requests: one at a time each, no faster than their quota, dropped when they have waited too long.
+//! What an answer holds is `serve`'s.
 
 use identity::Now;
 use rlpx::PeerId;

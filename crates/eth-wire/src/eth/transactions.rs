@@ -1,4 +1,5 @@
 //! Transactions: from peers and the owner into the pool, from there to those who lack them.
+//! devp2p specification, `caps/eth.md`, "Transaction Exchange". Validity is the pool's to judge.
 
 use std::collections::BTreeSet;
 

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn packs_hold_a_hundred_kib_and_what_several_get_is_encoded_once() {
         let (mut recent, mut packs) = (Recent::default(), Packs::default());
-        let [mut one, mut other] = [Telling::default(), Telling::default()];
+        let [mut one, mut other] = [Telling::new(Hash::ZERO), Telling::new(Hash::ZERO)];
         for number in 0..200 {
             recent.keep(item(number).hash, Bytes::from(vec![2; 1_000]));
             one.full.push(item(number));
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn what_the_peer_came_to_know_is_left_out_and_nothing_goes_twice() {
-        let (mut recent, mut packs, mut telling) = (Recent::default(), Packs::default(), Telling::default());
+        let (mut recent, mut packs, mut telling) =
+            (Recent::default(), Packs::default(), Telling::new(Hash::ZERO));
         recent.keep(item(1).hash, Bytes::from_static(&[2]));
         telling.full.push(item(1));
         telling.full.push(item(1));
@@ -159,10 +160,11 @@ mod tests {
 
     #[test]
     fn transactions_whose_bytes_are_gone_are_announced() {
-        let (mut recent, mut packs, mut telling) = (Recent::default(), Packs::default(), Telling::default());
+        let (mut recent, mut packs, mut telling) =
+            (Recent::default(), Packs::default(), Telling::new(Hash::ZERO));
         recent.keep(item(1).hash, Bytes::from_static(&[2]));
         (2..5).for_each(|number| {
-            recent.keep(item(number).hash, Bytes::from(vec![0; RECENT_TRANSACTION_BYTES]))
+            recent.keep(item(number).hash, Bytes::from(vec![0; RECENT_TRANSACTION_BYTES]));
         });
         telling.full.push(item(1));
         assert!(packs.next_full(&mut telling, &key(), &recent).is_none());
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_first_announcement_goes_at_once_and_the_next_ones_together() {
-        let (mut packs, mut telling) = (Packs::default(), Telling::default());
+        let (mut packs, mut telling) = (Packs::default(), Telling::new(Hash::ZERO));
         let now = start();
         telling.announced.push(item(1));
         assert!(packs.next_announcement(now, &mut telling, &key()).is_some());

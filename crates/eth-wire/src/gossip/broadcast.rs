@@ -1,4 +1,5 @@
 //! Who is sent a transaction or a block in full; everybody else is told its hash.
+//! devp2p specification, `caps/eth.md`; the draw is that of go-ethereum's `eth/handler.go`.
 
 use std::{collections::BTreeSet, fmt};
 

@@ -1,4 +1,5 @@
-//! What waits to be told to one peer, as hashes: bounded, the oldest dropped. Nothing here knows bytes or messages.
+//! What waits to be told to one peer, as hashes: bounded, the oldest dropped.
+//! Nothing here knows bytes or messages.
 
 use std::collections::VecDeque;
 

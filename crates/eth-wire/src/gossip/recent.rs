@@ -30,13 +30,11 @@ impl Recent {
         self.next = self.next.wrapping_add(1);
         self.judged.insert(hash, number);
         self.judged_order.push_back((number, hash));
-        if self.judged_order.len() > RECENT_TRANSACTIONS {
-            if let Some((number, oldest)) = self.judged_order.pop_front() {
-                if self.judged.get(&oldest) == Some(&number) {
+        if self.judged_order.len() > RECENT_TRANSACTIONS
+            && let Some((number, oldest)) = self.judged_order.pop_front()
+                && self.judged.get(&oldest) == Some(&number) {
                     self.judged.remove(&oldest);
                 }
-            }
-        }
     }
 
     /// Whether the pool has judged the transaction lately.

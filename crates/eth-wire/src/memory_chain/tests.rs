@@ -1,4 +1,5 @@
-//! The memory chain: what it takes, which branch it follows, and what it answers to every kind of headers query.
+//! The memory chain: what it takes, which branch it follows, and what it answers to every kind of headers query, held
+//! against a model that computes in wider numbers and without limits.
 
 use super::*;
 use crate::{BlockBuilder, Header, Transaction, TransferRequest};

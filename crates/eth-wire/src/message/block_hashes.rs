@@ -1,4 +1,5 @@
-//! NewBlockHashes (0x01, eth/68): new blocks by hash and number.
+//! NewBlockHashes (0x01, eth/68): new blocks by hash and number. What follows from one is the machine's.
+//! devp2p specification, `caps/eth.md`, "NewBlockHashes".
 
 use bytes::Bytes;
 

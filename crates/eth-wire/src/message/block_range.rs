@@ -1,4 +1,5 @@
-//! BlockRangeUpdate (0x11, eth/69), and the range that Status of eth/69 carries too (EIP-7642).
+//! BlockRangeUpdate (0x11, eth/69), and the range that Status of eth/69 carries too.
+//! EIP-7642; devp2p specification, `caps/eth.md`, "BlockRangeUpdate".
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
-//! BlockBodies (0x06): what stands in a body.
+//! BlockBodies (0x06): what stands in a body, its form checked. The roots over it are `block`'s.
+//! devp2p specification, `caps/eth.md`, "Block Encoding and Validity".
 
 use super::{item::Items, transactions::envelope_of};
 use crate::{

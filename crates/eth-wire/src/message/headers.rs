@@ -1,4 +1,5 @@
-//! GetBlockHeaders (0x03) and what it asks for.
+//! GetBlockHeaders (0x03) and what it asks for. Headers themselves are `block`'s.
+//! devp2p specification, `caps/eth.md`, "GetBlockHeaders".
 
 use bytes::Bytes;
 

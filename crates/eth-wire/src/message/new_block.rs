@@ -1,4 +1,5 @@
 //! NewBlock (0x07, eth/68): a block in full, with the total difficulty that its sender gives it.
+//! devp2p specification, `caps/eth.md`, "NewBlock".
 
 use bytes::Bytes;
 

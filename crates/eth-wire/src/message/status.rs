@@ -1,4 +1,5 @@
 //! Status (0x00): the first message both ways. Its form differs between the versions; what it must say is in `handshake`.
+//! devp2p specification, `caps/eth.md`, "Status"; EIP-7642 for the form of eth/69.
 
 use bytes::Bytes;
 

@@ -1,4 +1,5 @@
 //! Answers within their limits, and the queue of one peer.
+//! The chain is one that has everything and counts how often it is asked.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -7,7 +8,8 @@ use std::{
 
 use super::*;
 use crate::{
-    Announcement, Head, HeadersQuery, Insert, Offer, Origin, TotalDifficulty, config::MIN_HEADER_LEN, testing::start,
+    Announcement, Head, HeadersQuery, Insert, Offer, Origin, TotalDifficulty, config::MIN_HEADER_LEN,
+    testing::start,
 };
 
 /// Holds everything that is asked for by a hash that does not begin with 0xff, in items of `len` bytes, and counts.
@@ -135,9 +137,11 @@ fn answers_have_1024_items_and_grow_no_more_after_2_mib() {
 #[test]
 fn e05_headers_are_bounded_whatever_is_asked_for() {
     for (limit, expected) in [(0, 0), (1, 1), (1_024, 1_024), (u64::MAX, 1_024)] {
-        for (origin, skip, reverse) in
-            [(Origin::Number(u64::MAX), u64::MAX, false), (Origin::Number(0), 0, true), (Origin::Hash(hash(1)), 1, true)]
-        {
+        for (origin, skip, reverse) in [
+            (Origin::Number(u64::MAX), u64::MAX, false),
+            (Origin::Number(0), 0, true),
+            (Origin::Hash(hash(1)), 1, true),
+        ] {
             let query = HeadersQuery { origin, limit, skip, reverse };
             let plenty = Plenty::of(MIN_HEADER_LEN);
             assert_eq!(plenty.items(&Request::Headers(query)), expected, "{query:?}");

@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use eth_wire::{
-    Address, BackendCall, BackendTicket, Block, BlockBuilder, Chain, ChainStatus, CommandId, Eth, EthEvent, EthMessage,
-    EthTimes, EthVersion, ForkSchedule, MemoryChain, MemoryPool, Output, PeerFault, Reply, Transaction, TransferRequest,
-    intake,
+    Address, BackendCall, BackendTicket, Block, BlockBuilder, Chain, ChainStatus, CommandId, Eth, EthEvent,
+    EthMessage, EthTimes, EthVersion, ForkSchedule, MemoryChain, MemoryPool, Output, PeerFault, Reply,
+    Transaction, TransferRequest, intake,
 };
 use identity::{NodeId, NodeKey, Now};
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
@@ -124,7 +124,8 @@ impl Node {
     pub(crate) fn produce(&mut self, now: Now) -> Block {
         let head = self.chain.block_by_hash(&self.chain.head().hash).unwrap();
         let transactions = self.pool.oldest(100, 1 << 20);
-        let block = BlockBuilder::child_of(&head.header, head.header.time + 2).transactions(&transactions).build();
+        let block =
+            BlockBuilder::child_of(&head.header, head.header.time + 2).transactions(&transactions).build();
         self.eth.submit_block(now, block.clone(), None).unwrap();
         self.pump(now);
         block
@@ -184,7 +185,11 @@ impl Script {
 
     /// Of what is written, what has this code.
     pub(crate) fn written_of(&mut self, peer: PeerId, code: u64) -> Vec<Bytes> {
-        self.written(peer).into_iter().filter(|(found, _)| *found == code).map(|(_, payload)| payload).collect()
+        self.written(peer)
+            .into_iter()
+            .filter(|(found, _)| *found == code)
+            .map(|(_, payload)| payload)
+            .collect()
     }
 
     /// Lets time pass, waking the machine when it wants to be.
@@ -302,7 +307,7 @@ impl Net {
         // Messages of one connection keep their order.
         if let Flight::Message { to, .. } = &flight {
             let same = |flight: &&Flight| matches!(flight, Flight::Message { to: other, .. } if other == to);
-            let last = self.flights.iter().rev().find(|(_, flight)| same(&flight)).map(|((at, _), _)| *at);
+            let last = self.flights.iter().rev().find(|(_, flight)| same(flight)).map(|((at, _), _)| *at);
             at = last.map_or(at, |last| last.max(at));
         }
         self.next += 1;
@@ -356,7 +361,9 @@ impl Net {
         loop {
             let landing = self.flights.first_key_value().map(|((at, _), _)| *at);
             let waking = self.nodes.iter().filter_map(|node| node.eth.next_timeout()).min();
-            let Some(at) = landing.into_iter().chain(waking).min().filter(|at| *at <= end.instant) else { break };
+            let Some(at) = landing.into_iter().chain(waking).min().filter(|at| *at <= end.instant) else {
+                break;
+            };
             self.now = self.now.later(at.saturating_duration_since(self.now.instant));
             if landing == Some(at) {
                 let (_, flight) = self.flights.pop_first().unwrap();

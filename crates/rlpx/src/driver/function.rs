@@ -29,16 +29,16 @@ pub const MAX_WAITING_LEN: usize = 8 << 20;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Makes a protocol of an async function, which runs once for each peer until it returns or its messages end.
-pub fn protocol<F, R>(
-    name: impl Into<String>,
-    versions: impl Into<Vec<ProtocolVersion>>,
+pub fn protocol<F, R, const N: usize>(
+    name: &str,
+    versions: [ProtocolVersion; N],
     run: F,
-) -> impl Protocol
+) -> impl Protocol + use<F, R, N>
 where
     F: Fn(ProtocolPeer, MessageStream) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    FunctionProtocol { name: name.into(), versions: versions.into(), run }
+    FunctionProtocol { name: name.to_owned(), versions: versions.into(), run }
 }
 
 struct FunctionProtocol<F> {

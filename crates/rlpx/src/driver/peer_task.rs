@@ -64,7 +64,7 @@ pub(super) struct PeerTask {
     pub(super) remote_addr: SocketAddr,
     pub(super) inbound: bool,
     pub(super) attached: Option<Attached>,
-    /// Set when outputs may be left, because others had to get their turn.
+    /// Set when the session may have outputs that were not looked at, so that there is nothing to wait for.
     pub(super) busy: bool,
 }
 
@@ -195,7 +195,7 @@ impl PeerTask {
     fn send_queued(&mut self) -> Result<(), DisconnectReason> {
         let Some(attached) = &mut self.attached else { return Ok(()) };
         attached.send_queued(self.wire.session())?;
-        self.wire.flush();
+        self.busy |= self.wire.flush();
         attached.credit(self.wire.session().written())
     }
 }

@@ -109,17 +109,23 @@ impl Wire {
     /// The owner polls the outputs before every turn: until then nothing is read.
     pub(super) async fn turn(&mut self) {
         self.flush();
+        if self.session.is_closed() {
+            // The last words are written: the owner is to be told, and nothing else will happen.
+            return;
+        }
         let deadline = self.session.next_timeout();
         self.set_alarm(deadline);
         let interest = self.interest();
         tokio::select! {
+            // What has come counts before the time that has passed: an owner may be slow to take its turn.
+            biased;
+            Some((ticket, result)) = self.answers.recv() => self.session.handle_curve(now(), ticket, result),
             ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => match ready {
                 Ok(ready) if ready.is_readable() || ready.is_read_closed() => self.read(),
                 // Flushed at the next turn.
                 Ok(_) => {}
                 Err(error) => self.fail(&error),
             },
-            Some((ticket, result)) = self.answers.recv() => self.session.handle_curve(now(), ticket, result),
             () = &mut self.alarm, if deadline.is_some() => self.session.handle_timeout(now()),
         }
     }
@@ -141,18 +147,21 @@ impl Wire {
         }
     }
 
-    /// Writes what the socket takes now.
-    pub(super) fn flush(&mut self) {
+    /// Writes what the socket takes now. True when that was something: the session may have new outputs.
+    pub(super) fn flush(&mut self) -> bool {
+        let mut flushed = false;
         while !self.broken && !self.session.write_buf().is_empty() {
             match self.stream.try_write(self.session.write_buf()) {
                 Ok(len) => {
                     self.traffic.wrote(len);
                     self.session.handle_written(now(), len);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => self.fail(&error),
             }
+            flushed = true;
         }
+        flushed
     }
 
     fn read(&mut self) {

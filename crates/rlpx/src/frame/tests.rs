@@ -156,7 +156,8 @@ fn f07_replayed_reordered_and_reflected_frames_are_refused() {
 
 #[test]
 fn f12_only_canonical_codes_are_read() {
-    let expected: [(&[u8], Option<(u64, usize)>); 14] = [
+    type Code = Option<(u64, usize)>;
+    let expected: [(&[u8], Code); 14] = [
         (&[0x80], Some((0, 1))),
         (&[0x01], Some((1, 1))),
         (&[0x7f, 9], Some((0x7f, 1))),

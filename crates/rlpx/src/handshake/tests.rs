@@ -6,11 +6,19 @@ use identity::{
     NodeKey,
     curve::{CurveOp, CurveOutput, EphemeralKey, InlineCurve, KeyRef},
 };
+use rand::{SeedableRng, rngs::ChaCha20Rng};
 use serde_json::Value;
 use sha3::Digest;
 
 use super::{ack::Ack, auth::Auth, secrets::Half, *};
-use crate::session::tests::kit::{key, rng};
+
+fn key(byte: u8) -> NodeKey {
+    NodeKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
 
 /// EIP-8's own vectors.
 struct Vectors(Value);

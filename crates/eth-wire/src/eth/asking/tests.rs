@@ -1,4 +1,5 @@
 //! Which headers answer which query.
+//! Whole conversations with peers are played in `tests/machines`.
 
 use super::*;
 use crate::{Block, BlockBuilder};

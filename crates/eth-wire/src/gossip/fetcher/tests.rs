@@ -1,4 +1,5 @@
 //! The fetcher as a table of announcements, answers and silences.
+//! Time is handed in; what the machine makes of a fetch is played in `tests/machines`.
 
 use std::time::Duration;
 

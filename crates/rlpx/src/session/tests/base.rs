@@ -288,6 +288,19 @@ fn p07_a_bomb_in_a_ping_is_refused_by_what_it_declares() {
 }
 
 #[test]
+fn p07_a_block_longer_than_any_payload_needs_is_refused_before_it_is_inflated() {
+    let now = start();
+    // 1,000 bytes, each as a literal of its own: valid, but twice as long as what it holds.
+    let mut block = vec![0xe8, 0x07];
+    block.extend([0, 7].repeat(1000));
+    assert_eq!(crate::snappy::decompress(&block, MAX_BASE_MESSAGE_LEN).unwrap(), [7; 1000].as_slice());
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let frame = peer.frame(2, &block);
+    end.read(now, &frame);
+    assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+}
+
+#[test]
 fn p07_a_stray_pong_says_nothing() {
     let now = start();
     let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));

@@ -1,8 +1,7 @@
 //! Sessions against each other and against scripted peers.
 
-pub(crate) mod kit;
-
 mod base;
 mod handshake;
+mod kit;
 mod messages;
 mod timers;

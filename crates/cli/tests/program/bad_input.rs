@@ -1,0 +1,97 @@
+//! Bad input: one line on standard error that names what is wrong, exit code 2, nothing changed on disk.
+
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use crate::{run, text};
+
+const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+/// The program refuses `arguments` in one line that contains `expected`.
+fn refused(arguments: &[&str], expected: &str) {
+    let output = run(arguments);
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {out}{error}");
+    assert!(out.is_empty(), "{arguments:?}: {out}");
+    assert_eq!(error.lines().count(), 1, "{arguments:?}: {error}");
+    assert!(error.starts_with("devp2p: ") && error.contains(expected), "{arguments:?}: {error}");
+}
+
+#[test]
+fn c07_bad_flags_are_named() {
+    let url = format!("enode://{}@127.0.0.1:30303", "00".repeat(64));
+    let cases: &[(&[&str], &str)] = &[
+        (&["node", "--port", "70000"], "--port"),
+        (&["node", "--bootnodes", "nonsense"], "not an enode URL"),
+        (&["node", "--bootnodes", &url], "not a public key"),
+        (&["node", "--nodekeyhex", "12"], "64 hex digits"),
+        (&["node", "--nat", "upnp"], "extip"),
+        (&["node", "--netrestrict", "127.0.0.0/8,x"], "\"x\" is not a network"),
+        (&["node", "--addr", "localhost"], "--addr"),
+        (&["node", "--verbosity", "6"], "--verbosity"),
+        (&["node", "--genesis", "/nonexistent/genesis.json"], "/nonexistent/genesis.json"),
+        (&["devnet", "--nodes", "0"], "1 to 200"),
+        (&["devnet", "--kill", "12"], "--kill 12"),
+        (&["devnet", "--tx-rate", "-1"], "--tx-rate"),
+        (&["devnet", "--duration", "soon"], "--duration"),
+        (&["rlpx", "ping", "enr:xyz"], "not a node record"),
+        (&["discv4", "ping", "enode://12@127.0.0.1:1"], "128 hex digits"),
+        (&["rlpx", "ping"], "NODE"),
+        (&["frobnicate"], "frobnicate"),
+    ];
+    for (arguments, expected) in cases {
+        refused(arguments, expected);
+    }
+}
+
+#[test]
+fn a_bad_genesis_file_is_named_with_its_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("genesis.json");
+    let path = path.to_str().unwrap();
+    for (content, expected) in [("{", "JSON"), ("{}", "config"), ("\u{0}", "JSON")] {
+        fs::write(path, content).unwrap();
+        refused(&["node", "--genesis", path, "--nodekeyhex", KEY], expected);
+    }
+}
+
+#[test]
+fn d07_a_bad_key_file_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nodekey");
+    let name = path.to_str().unwrap();
+    for (content, mode, expected) in [(KEY, 0o644, "chmod 600"), ("", 0o600, "64 hex digits"), ("12", 0o600, "64 hex digits")] {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        refused(&["node", "--nodekey", name], expected);
+        refused(&["node", "--datadir", dir.path().to_str().unwrap()], expected);
+        refused(&["key", "generate", name], "File exists");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn o06_without_a_home_directory_the_key_needs_a_place() {
+    let output = crate::devp2p(&["node"]).env_remove("HOME").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--datadir"));
+    refused(&["node", "--port", "0"], "/nonexistent/.devp2p");
+}
+
+#[test]
+fn o03_a_port_in_use_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("data");
+    let datadir_name = datadir.to_str().unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port().to_string();
+    refused(&["node", "--datadir", datadir_name, "--port", &port], &port);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port().to_string();
+    refused(&["node", "--datadir", datadir_name, "--port", "0", "--discovery.port", &port], "--discovery.port");
+    assert!(!Path::new(&datadir).exists());
+}

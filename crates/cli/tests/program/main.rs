@@ -1,0 +1,23 @@
+//! Tests that start the program.
+
+mod bad_input;
+mod devnet;
+mod node;
+
+use std::process::{Command, Output, Stdio};
+
+/// The program, with a home directory that is not there.
+fn devp2p(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devp2p"));
+    command.args(arguments).env("HOME", "/nonexistent").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+fn run(arguments: &[&str]) -> Output {
+    devp2p(arguments).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,135 @@
+//! A running node, and what the ping verbs find out about it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{devp2p, run, text};
+
+/// How long a node may take to say goodbye.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// A node of the program, ended with the test.
+struct Running {
+    child: Child,
+    enode: String,
+    enr: String,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = devp2p(&["node", "--port", "0"]);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().expect("the node says who it is").unwrap();
+        let (enode, enr) = (line(), line());
+        Self { child, enode, enr }
+    }
+
+    /// Sends SIGTERM and waits for the end, not for ever.
+    fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let (sender, ended) = mpsc::sync_channel(1);
+        let waiting = thread::spawn(move || sender.send(self.child.wait().unwrap()));
+        let status = ended.recv_timeout(SHUTDOWN_LIMIT).expect("the node ends in time");
+        waiting.join().unwrap().unwrap();
+        status
+    }
+}
+
+fn json(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = run(arguments);
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(out.lines().count(), 1, "{out}{error}");
+    (output.status.code(), serde_json::from_str(&out).unwrap())
+}
+
+#[test]
+fn s07_a_node_says_who_it_is_keeps_its_key_and_ends_on_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("data");
+    let arguments = ["--datadir", datadir.to_str().unwrap()];
+    let key_of = |node: &Running| node.enode.split('@').next().unwrap().to_owned();
+    let node = Running::start(&arguments);
+    let first_key = key_of(&node);
+    assert!(node.enode.starts_with("enode://") && node.enr.starts_with("enr:"), "{} {}", node.enode, node.enr);
+    assert_eq!(fs::read_dir(&datadir).unwrap().count(), 1, "the key and nothing else");
+    assert_eq!(node.terminate().code(), Some(0));
+    let again = Running::start(&arguments);
+    assert_eq!(key_of(&again), first_key);
+    assert_eq!(again.terminate().code(), Some(0));
+}
+
+#[test]
+fn rlpx_ping_shows_who_answers_and_whether_the_chains_fit() {
+    let key = "2".repeat(64);
+    let node = Running::start(&["--nodekeyhex", &key]);
+    let (code, report) = json(&["rlpx", "ping", &node.enode, "--networkid", "1337", "--json"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["connected"], true);
+    assert_eq!(report["eth"], "eth/69");
+    assert!(report["client"].as_str().unwrap().starts_with("devp2p/v"), "{report}");
+    assert_eq!(report["status"]["mismatch"], Value::Null);
+    assert_eq!(report["status"]["fork_id"]["fits"], true);
+
+    let (code, report) = json(&["rlpx", "ping", &node.enode, "--networkid", "7", "--json"]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report["status"]["mismatch"].as_str().unwrap().contains("network id 1337"), "{report}");
+    assert_eq!(report["disconnect"]["code"], 0x10);
+    assert!(report["disconnect"]["advice"].as_str().unwrap().contains("--networkid"));
+
+    let people = run(&["rlpx", "ping", &node.enode]);
+    assert!(people.status.success());
+    assert!(text(&people.stdout).contains("was not sent"), "{}", text(&people.stdout));
+    node.terminate();
+}
+
+#[test]
+fn discv4_ping_shows_the_record_and_its_fork_id() {
+    let key = "3".repeat(64);
+    let node = Running::start(&["--nodekeyhex", &key]);
+    for target in [&node.enode, &node.enr] {
+        let (code, report) = json(&["discv4", "ping", target, "--json"]);
+        assert_eq!(code, Some(0), "{report}");
+        assert_eq!(report["record"], node.enr.as_str());
+        assert_eq!(report["fork_id"]["fits"], true);
+        assert!(report["rtt_ms"].as_f64().unwrap() > 0.0);
+    }
+    let wrong_key = format!("enode://{}@", "1".repeat(128));
+    let nobody = node.enode.replacen(&node.enode[..=node.enode.find('@').unwrap()], &wrong_key, 1);
+    assert_eq!(run(&["discv4", "ping", &nobody]).status.code(), Some(2), "no point of the curve");
+    let peer = Running::start(&["--nodekeyhex", &"4".repeat(64)]);
+    let other_key = peer.enode.split('@').next().unwrap();
+    let unanswered = format!("{other_key}@{}", node.enode.split('@').nth(1).unwrap());
+    let (code, report) = json(&["discv4", "ping", &unanswered, "--json"]);
+    assert_eq!((code, &report["answered"]), (Some(1), &Value::Bool(false)));
+    assert!(report["advice"].as_str().unwrap().contains("UDP port"));
+    peer.terminate();
+    node.terminate();
+}
+
+#[test]
+fn nodes_with_a_common_bootnode_become_peers() {
+    let first = Running::start(&["--nodekeyhex", &"5".repeat(64)]);
+    let second = Running::start(&["--nodekeyhex", &"6".repeat(64), "--bootnodes", &first.enode, "--maxpeers", "1"]);
+    // Full with its one peer, the second node refuses a third with the reason that says so.
+    let mut code = Value::Null;
+    for _ in 0..100 {
+        let (_, report) = json(&["rlpx", "ping", &second.enode, "--json"]);
+        code = report["disconnect"]["code"].clone();
+        if code == 4 {
+            break;
+        }
+    }
+    assert_eq!(code, 4, "too many peers");
+    second.terminate();
+    first.terminate();
+}

@@ -1,0 +1,112 @@
+//! The inbox without a runtime: who is read, whose turn it is, what is left in the end.
+//! Sockets, tasks and the machine behind it are in `tests/loopback`.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Wake,
+};
+
+use super::*;
+
+const A: PeerId = PeerId(1);
+const B: PeerId = PeerId(2);
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An inbox with both peers, and nothing to take.
+fn inbox() -> Inbox {
+    let inbox = Inbox::default();
+    [A, B].into_iter().for_each(|peer| assert!(inbox.open(peer, None)));
+    inbox
+}
+
+fn push(inbox: &Inbox, peer: PeerId, count: usize, len: usize) {
+    (0..count).for_each(|_| inbox.push(peer, Ok(Incoming::Transactions(Vec::new())), len));
+}
+
+fn is_read(inbox: &Inbox, peer: PeerId) -> bool {
+    inbox.poll_room(peer, &mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+/// The turns that are due: whose, and how many messages.
+fn turns(inbox: &Inbox) -> Vec<(PeerId, usize)> {
+    std::iter::from_fn(|| inbox.next_turn()).map(|(peer, turn)| (peer, turn.messages.len())).collect()
+}
+
+#[test]
+fn p12_a_peer_with_endless_messages_does_not_starve_another() {
+    let inbox = inbox();
+    push(&inbox, A, 40, 10);
+    push(&inbox, B, 1, 10);
+    assert_eq!(turns(&inbox), [(A, 16), (B, 1), (A, 16), (A, 8)]);
+}
+
+#[test]
+fn p11_a_peer_is_left_unread_when_its_messages_wait_and_others_are_not() {
+    for (count, len) in [(MAX_WAITING_MESSAGES, 1), (8, MAX_WAITING_LEN / 8), (1, 10 * MAX_WAITING_LEN)] {
+        let inbox = inbox();
+        push(&inbox, A, count - 1, len);
+        assert!(is_read(&inbox, A));
+        push(&inbox, A, 1, len);
+        assert!(!is_read(&inbox, A));
+        assert!(is_read(&inbox, B));
+        inbox.next_turn();
+        assert!(is_read(&inbox, A));
+    }
+}
+
+#[test]
+fn whoever_waits_for_room_is_woken_when_there_is_some() {
+    let inbox = inbox();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    push(&inbox, A, MAX_WAITING_MESSAGES, 1);
+    assert!(inbox.poll_room(A, &mut Context::from_waker(&waker)).is_pending());
+    inbox.next_turn();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    push(&inbox, A, MAX_WAITING_MESSAGES, 1);
+    assert!(inbox.poll_room(A, &mut Context::from_waker(&waker)).is_pending());
+    inbox.close();
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+    assert!(is_read(&inbox, A) && !inbox.open(A, None), "nobody is there any more");
+}
+
+#[test]
+fn a_paused_peer_keeps_its_messages_and_gets_its_credit() {
+    let inbox = inbox();
+    inbox.set_paused(A, true);
+    push(&inbox, A, 3, 10);
+    assert_eq!(turns(&inbox), []);
+    inbox.sent(A, 500);
+    inbox.sent(A, 70);
+    let (_, turn) = inbox.next_turn().unwrap();
+    assert_eq!((turn.sent_messages, turn.sent_len, turn.messages.len()), (2, 570, 0));
+    inbox.set_paused(A, false);
+    assert_eq!(turns(&inbox), [(A, 3)]);
+}
+
+#[test]
+fn the_last_messages_of_a_peer_are_heard_and_then_nothing_is_left_of_it() {
+    let inbox = inbox();
+    push(&inbox, A, 20, 10);
+    inbox.close_peer(A);
+    let lasts: Vec<(usize, bool)> = std::iter::from_fn(|| inbox.next_turn())
+        .map(|(_, turn)| (turn.messages.len(), turn.is_last))
+        .collect();
+    assert_eq!(lasts, [(16, false), (4, true)]);
+    push(&inbox, A, 1, 10);
+    assert!(turns(&inbox).is_empty() && is_read(&inbox, A));
+    // A paused one does not stay for what nobody reads.
+    inbox.set_paused(B, true);
+    push(&inbox, B, 5, 10);
+    inbox.close_peer(B);
+    assert!(inbox.next_turn().is_some_and(|(_, turn)| turn.is_last && turn.messages.is_empty()));
+    assert!(inbox.lock().peers.is_empty() && !inbox.has_turns());
+}

@@ -1,0 +1,269 @@
+//! Peers that want too much, take nothing, or come again; and a chain or pool that hangs.
+
+use std::{collections::VecDeque, time::Duration};
+
+use eth_wire::{
+    BackendCall, Chain, EthMessage, EthVersion, Hash, HeadersQuery, MessageKind, Reject, Reply, Request,
+    RequestError, Status, Transaction,
+    machine_config::{
+        ANSWER_BYTES_PER_SECOND, BACKEND_PATIENCE, MAX_BACKEND_CALLS_PER_PEER, MAX_QUEUED_HASHES,
+        MAX_QUEUED_REQUESTS,
+    },
+};
+use identity::Prefix;
+use rlpx::PeerId;
+
+use crate::net::{CREDIT, Script, genesis, large_transfer, node_id, status, transfer};
+
+const A: PeerId = PeerId(1);
+const B: PeerId = PeerId(2);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn is_paused(script: &Script, peer: PeerId) -> bool {
+    script.node.paused.get(&peer).copied().unwrap_or(false)
+}
+
+fn push(transactions: &[Transaction]) -> EthMessage {
+    EthMessage::Transactions(transactions.iter().map(|transaction| transaction.envelope().clone()).collect())
+}
+
+#[test]
+fn g11_a_peer_that_reads_nothing_costs_4096_hashes_and_harms_nobody() {
+    let mut script = Script::new(EthVersion::Eth69);
+    [A, B].into_iter().for_each(|peer| script.greet(peer));
+    let (mut to_a, mut to_b) = (0, 0);
+    for number in 0..MAX_QUEUED_HASHES as u64 + 2_000 {
+        script.node.submit(script.now, &transfer(number));
+        // A writes nothing; B everything.
+        to_b += script.written(B).len();
+        to_a = script
+            .node
+            .sent
+            .iter()
+            .filter(|(to, _)| *to == A)
+            .map(|(_, message)| message.payload().len())
+            .sum();
+        script.pass(Duration::from_millis(1));
+    }
+    assert!(to_a <= CREDIT, "{to_a} bytes are on their way to one that does not read");
+    assert!(to_b > 0);
+    // What A is told once it reads again.
+    let mut told = 0;
+    for _ in 0..100 {
+        told += script.written(A).len();
+        script.pass(SECOND);
+    }
+    assert!(told > 0 && script.fault_of(A).is_none());
+    assert_eq!(script.node.eth.holdings().unsent_len, 0);
+}
+
+#[test]
+fn e07_one_request_is_served_at_a_time_and_the_peer_is_left_unread_when_four_wait() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    script.node.held = Some(VecDeque::new());
+    let get = |id| EthMessage::GetBlockHeaders { id, query: HeadersQuery::from_number(0, 1) };
+    for id in 0..=MAX_QUEUED_REQUESTS as u64 {
+        assert!(!is_paused(&script, A));
+        script.say(A, &get(id));
+    }
+    assert!(is_paused(&script, A));
+    assert_eq!(script.node.held.as_ref().unwrap().len(), 1, "one at a time");
+    script.node.release(script.now);
+    assert!(!is_paused(&script, A));
+    let answers = script.written_of(A, MessageKind::BlockHeaders.code());
+    let ids: Vec<u64> = answers.iter().map(|answer| rlp::Rlp::new(answer).val_at(0).unwrap()).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn e07_a_peer_that_does_not_take_its_answers_is_served_no_further() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    let transactions: Vec<Transaction> = (0..20).map(|number| large_transfer(number, 100_000)).collect();
+    transactions.iter().for_each(|transaction| _ = script.node.submit(script.now, transaction));
+    script.written(A);
+    let hashes: Vec<Hash> = transactions.iter().map(Transaction::hash).collect();
+    for id in 0..7 {
+        script.say(A, &EthMessage::GetPooledTransactions { id, hashes: hashes.clone() });
+    }
+    // The first answer, of 2 MiB, is on its way; a second one waits for room.
+    assert_eq!(script.node.sent.len(), 1);
+    assert!(is_paused(&script, A));
+    assert!(!script.written(A).is_empty());
+    assert!(!is_paused(&script, A));
+}
+
+#[test]
+fn e07_answers_to_one_peer_stay_below_ten_mib_a_second() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    let transactions: Vec<Transaction> = (0..20).map(|number| large_transfer(number, 100_000)).collect();
+    transactions.iter().for_each(|transaction| _ = script.node.submit(script.now, transaction));
+    script.written(A);
+    let hashes: Vec<Hash> = transactions.iter().map(Transaction::hash).collect();
+    let (mut served, seconds) = (0, 10);
+    for step in 0..seconds * 20 {
+        if !is_paused(&script, A) {
+            script.say(A, &EthMessage::GetPooledTransactions { id: step, hashes: hashes.clone() });
+        }
+        served += script.written(A).iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
+        script.pass(SECOND / 20);
+    }
+    let allowed = ANSWER_BYTES_PER_SECOND * (seconds + 1) + (4 << 20);
+    assert!((allowed / 2..=allowed).contains(&served), "{served} bytes in {seconds} s");
+}
+
+#[test]
+fn g08_a_flood_of_transactions_is_slowed_to_two_thousand_checks_a_second() {
+    let mut script = Script::new(EthVersion::Eth69);
+    [A, B].into_iter().for_each(|peer| script.greet(peer));
+    let (mut number, seconds) = (0, 3);
+    for _ in 0..seconds * 100 {
+        if !is_paused(&script, A) {
+            let flood: Vec<Transaction> = (0..200).map(|at| transfer(number + at)).collect();
+            number += 200;
+            script.say(A, &push(&flood));
+        }
+        script.written(A);
+        script.written(B);
+        script.pass(SECOND / 100);
+    }
+    let checked = script.node.pool.len() as u64;
+    assert!((2_000 * seconds..=2_000 * (seconds + 1) + 400).contains(&checked), "{checked} in {seconds} s");
+    assert!(script.fault_of(A).is_none(), "slowed, not dropped");
+    assert!(!is_paused(&script, B));
+    // What was seen before costs nothing, however often it comes.
+    script.pass(SECOND * 2);
+    let seen: Vec<Transaction> = (0..200).map(transfer).collect();
+    (0..100).for_each(|_| script.say(A, &push(&seen)));
+    assert!(!is_paused(&script, A));
+}
+
+#[test]
+fn g15_a_new_connection_from_the_same_network_is_slowed_at_once() {
+    let mut script = Script::new(EthVersion::Eth69);
+    let network = |last| Some(Prefix::site([198, 18, last, 1].into()));
+    let greet = |script: &mut Script, peer: PeerId, last| {
+        let id = node_id(usize::try_from(peer.0).unwrap());
+        script.node.eth.handle_connected(script.now, peer, id, EthVersion::Eth69, network(last), CREDIT);
+        script.node.pump(script.now);
+        let status: Status = status(&*script.node.chain).status(EthVersion::Eth69);
+        script.say(peer, &EthMessage::Status(status));
+    };
+    greet(&mut script, A, 1);
+    let flood: Vec<Transaction> = (0..4_900).map(transfer).collect();
+    script.say(A, &push(&flood));
+    assert!(is_paused(&script, A));
+    script.node.eth.handle_disconnected(script.now, A);
+    greet(&mut script, B, 1);
+    assert!(is_paused(&script, B), "another id from the same network");
+    greet(&mut script, PeerId(3), 2);
+    assert!(!is_paused(&script, PeerId(3)), "another network");
+}
+
+#[test]
+fn s15_while_chain_and_pool_hang_messages_go_on_and_requests_are_dropped_in_five_seconds() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    script.node.held = Some(VecDeque::new());
+    let get = |id| EthMessage::GetBlockBodies { id, hashes: vec![genesis().header.hash] };
+    (0..=MAX_QUEUED_REQUESTS as u64).for_each(|id| script.say(A, &get(id)));
+    assert!(is_paused(&script, A));
+    // A handshake, a request of ours and its answer need neither.
+    script.greet(B);
+    assert_eq!(script.node.eth.peer_infos().len(), 2);
+    let request = Request::Headers(HeadersQuery::from_number(0, 1));
+    let command = script.node.eth.request(script.now, Some(B), request, None).unwrap();
+    script.node.pump(script.now);
+    let asked = script.written_of(B, MessageKind::GetBlockHeaders.code()).remove(0);
+    let id = rlp::Rlp::new(&asked).val_at(0).unwrap();
+    script.say(B, &EthMessage::BlockHeaders { id, headers: vec![genesis().header.raw] });
+    assert!(matches!(script.node.replies[&command], Reply::Answer(B, _)));
+    script.pass(SECOND * 6);
+    assert!(!is_paused(&script, A), "what waited was dropped");
+    assert_eq!(script.node.eth.counters().rejects.count(Reject::Unserved), 4);
+    script.node.release(script.now);
+    assert!(script.written_of(A, MessageKind::BlockBodies.code()).is_empty(), "too late to be answered");
+    assert_eq!(script.node.eth.counters().rejects.count(Reject::Unserved), 5);
+    script.say(A, &get(9));
+    assert_eq!(script.written_of(A, MessageKind::BlockBodies.code()).len(), 1);
+}
+
+#[test]
+fn gossip_waits_for_a_slow_pool_and_is_dropped_when_it_hangs() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    script.node.held = Some(VecDeque::new());
+    let mut number = 0;
+    while !is_paused(&script, A) {
+        script.say(A, &push(&[transfer(number)]));
+        number += 1;
+    }
+    assert_eq!(number, MAX_BACKEND_CALLS_PER_PEER as u64);
+    script.node.release(script.now);
+    assert!(!is_paused(&script, A));
+    assert_eq!(script.node.pool.len() as u64, number, "nothing was lost");
+    // Now for good.
+    script.node.held = Some(VecDeque::new());
+    (100..116).for_each(|number| script.say(A, &push(&[transfer(number)])));
+    assert!(is_paused(&script, A));
+    script.pass(BACKEND_PATIENCE);
+    assert!(!is_paused(&script, A));
+    (200..300).for_each(|number| script.say(A, &push(&[transfer(number)])));
+    assert_eq!(script.node.eth.counters().rejects.count(Reject::QueueFull), 100);
+    assert_eq!(script.node.held.as_ref().unwrap().len(), MAX_BACKEND_CALLS_PER_PEER);
+}
+
+#[test]
+fn a_failed_call_harms_nothing_and_is_told_to_the_owner() {
+    let mut script = Script::new(EthVersion::Eth68);
+    script.greet(A);
+    script.node.held = Some(VecDeque::new());
+    let command = script.node.submit(script.now, &transfer(1));
+    script.say(A, &push(&[transfer(2)]));
+    script.say(A, &EthMessage::GetBlockBodies { id: 1, hashes: vec![genesis().header.hash] });
+    for (ticket, _) in script.node.held.take().unwrap() {
+        script.node.eth.handle_backend(script.now, ticket, eth_wire::BackendAnswer::Failed);
+    }
+    script.node.pump(script.now);
+    assert_eq!(script.node.replies[&command], Reply::Failed(RequestError::Backend));
+    script.say(A, &push(&[transfer(2)]));
+    assert_eq!((script.node.pool.len(), script.node.disconnected.len()), (1, 0));
+}
+
+#[test]
+fn nothing_is_left_of_peers_that_have_gone() {
+    let mut script = Script::new(EthVersion::Eth68);
+    for number in 1..=200 {
+        let peer = PeerId(number);
+        script.greet(peer);
+        script.say(peer, &EthMessage::NewPooledTransactionHashes(vec![transfer(number).announcement()]));
+        script.say(peer, &EthMessage::GetBlockHeaders { id: 1, query: HeadersQuery::from_number(0, 1) });
+        let orphan = eth_wire::BlockHashNumber { hash: Hash([7; 32]), number };
+        script.say(peer, &EthMessage::NewBlockHashes(vec![orphan]));
+        script.pass(SECOND);
+        script.node.eth.handle_disconnected(script.now, peer);
+        script.node.pump(script.now);
+    }
+    assert_eq!(script.node.eth.holdings(), eth_wire::eth::Holdings::default());
+    assert_eq!(script.node.eth.next_timeout(), None);
+}
+
+#[test]
+fn calls_are_answered_in_whatever_order_and_by_the_memory_backends() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    script.node.held = Some(VecDeque::new());
+    let commands: Vec<_> = (0..3).map(|number| script.node.submit(script.now, &transfer(number))).collect();
+    let mut held = script.node.held.take().unwrap();
+    assert!(held.iter().all(|(_, call)| matches!(call, BackendCall::Insert(_))));
+    while let Some((ticket, call)) = held.pop_back() {
+        let answer = call.run(&*script.node.chain, &*script.node.pool);
+        script.node.eth.handle_backend(script.now, ticket, answer.clone());
+        script.node.eth.handle_backend(script.now, ticket, answer);
+    }
+    script.node.pump(script.now);
+    assert!(commands.iter().all(|command| script.node.replies.contains_key(command)));
+    assert_eq!(script.node.chain.head().number, 0);
+}
