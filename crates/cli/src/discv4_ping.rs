@@ -19,6 +19,7 @@ use crate::{
     failure::Failure,
     fork_check::{ForkCheck, client_of},
     logging,
+    output::say,
     setup::{NewChain, node_key_or_random},
 };
 
@@ -79,7 +80,7 @@ pub(crate) async fn run(command: Discv4Command) -> Result<ExitCode, Failure> {
     let report = exchange(&discovery, &target, &chain).await;
     discovery.shutdown().await;
     if command.json {
-        println!("{}", serde_json::to_string(&report).expect("a report has string keys"));
+        say(serde_json::to_string(&report).expect("a report has string keys"));
     } else {
         print(&report);
     }
@@ -134,21 +135,21 @@ fn advice(error: &RequestError, target: &Enode) -> String {
 }
 
 fn print(report: &Report) {
-    println!("node     {}", report.node);
-    println!("id       {}", report.node_id);
+    say(format_args!("node     {}", report.node));
+    say(format_args!("id       {}", report.node_id));
     match report.rtt_ms {
-        Some(rtt) => println!("pong     after {rtt} ms"),
-        None => println!("pong     none"),
+        Some(rtt) => say(format_args!("pong     after {rtt} ms")),
+        None => say("pong     none"),
     }
     let lines = [("sees us", &report.sees_us_at), ("record", &report.record), ("client", &report.client)];
     for (name, value) in lines {
-        println!("{name:<8} {}", value.as_deref().unwrap_or("not told"));
+        say(format_args!("{name:<8} {}", value.as_deref().unwrap_or("not told")));
     }
     if let Some(check) = &report.fork_id {
-        println!("fork id  {check}");
+        say(format_args!("fork id  {check}"));
     }
     if let Some(advice) = &report.advice {
-        println!("advice   {advice}");
+        say(format_args!("advice   {advice}"));
     }
 }
 

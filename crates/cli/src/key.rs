@@ -6,7 +6,7 @@ use clap::Subcommand;
 use devp2p::identity::NodeKey;
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::say};
 
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
@@ -21,8 +21,8 @@ pub(crate) fn run(command: &KeyCommand) -> Result<ExitCode, Failure> {
     let KeyCommand::Generate { file } = command;
     let key = NodeKey::generate(&mut UnwrapErr(SysRng));
     key.create(file).map_err(Failure::input)?;
-    println!("file        {}", file.display());
-    println!("public key  {}", key.public_key());
-    println!("node id     {}", key.node_id());
+    say(format_args!("file        {}", file.display()));
+    say(format_args!("public key  {}", key.public_key()));
+    say(format_args!("node id     {}", key.node_id()));
     Ok(ExitCode::SUCCESS)
 }

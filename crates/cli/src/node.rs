@@ -16,6 +16,7 @@ use crate::{
     args::{ChainArgs, KeyArgs, Nat, NetworkArgs},
     failure::Failure,
     logging,
+    output::say,
     setup::{ChosenKey, NewChain},
 };
 
@@ -49,13 +50,13 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let node = builder.start().await.map_err(Failure::input)?;
     // Only now is anything written: bad input must leave nothing behind.
     chosen.keep()?;
-    println!("{}", node.enode());
-    println!("{}", node.enr());
+    say(node.enode());
+    say(node.enr());
     let mut status = interval(STATUS_INTERVAL);
     status.tick().await;
     loop {
         tokio::select! {
-            _ = status.tick() => println!("{}", status_line(&node, chain.as_ref()).await),
+            _ = status.tick() => say(status_line(&node, chain.as_ref()).await),
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }

@@ -1,6 +1,15 @@
-//! Text that came from the network, made fit for a terminal and a log.
+//! What the program prints: lines that do not end it when nobody reads them, and text that came from the network made fit
+//! for a terminal and a log.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{Display, Write as _},
+    io::{self, Write as _},
+};
+
+/// Prints a line. A closed output is no reason to end a node.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
 
 /// The most characters shown of a text from a peer.
 const MAX_SHOWN_CHARS: usize = 128;

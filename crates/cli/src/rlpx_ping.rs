@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     fork_check::ForkCheck,
     logging,
-    output::printable,
+    output::{printable, say},
     setup::{NewChain, node_key_or_random},
 };
 
@@ -117,7 +117,7 @@ pub(crate) async fn run(command: RlpxCommand) -> Result<ExitCode, Failure> {
         }
     }
     if command.json {
-        println!("{}", serde_json::to_string(&report).expect("a report has string keys"));
+        say(serde_json::to_string(&report).expect("a report has string keys"));
     } else {
         print(&report);
     }
@@ -249,38 +249,38 @@ impl StatusReport {
 }
 
 fn print(report: &Report) {
-    println!("node          {}", report.node);
-    println!("id            {}", report.node_id);
-    println!("client        {}", report.client.as_deref().unwrap_or("not told"));
+    say(format_args!("node          {}", report.node));
+    say(format_args!("id            {}", report.node_id));
+    say(format_args!("client        {}", report.client.as_deref().unwrap_or("not told")));
     if let Some(version) = report.p2p_version {
-        println!("p2p version   {version}");
+        say(format_args!("p2p version   {version}"));
     }
-    println!("capabilities  {}", report.capabilities.join(" "));
-    println!("ours          {}", report.our_capabilities.join(" "));
+    say(format_args!("capabilities  {}", report.capabilities.join(" ")));
+    say(format_args!("ours          {}", report.our_capabilities.join(" ")));
     if let Some(version) = &report.eth {
-        println!("eth           {version}");
+        say(format_args!("eth           {version}"));
     }
     if let Some(status) = &report.status {
         print_status(status);
     }
     if let Some(disconnect) = &report.disconnect {
         let code = disconnect.code.map_or(String::new(), |code| format!(" (0x{code:02x})"));
-        println!("disconnect    {}{code}", disconnect.words);
-        println!("advice        {}", disconnect.advice);
+        say(format_args!("disconnect    {}{code}", disconnect.words));
+        say(format_args!("advice        {}", disconnect.advice));
     }
 }
 
 fn print_status(status: &StatusReport) {
-    println!("network id    {}, ours is {}", status.network_id, status.our_network_id);
-    println!("genesis       {}", status.genesis);
-    println!("  ours        {}", status.our_genesis);
-    println!("fork id       {}", status.fork_id);
-    println!("blocks        {}", status.blocks);
+    say(format_args!("network id    {}, ours is {}", status.network_id, status.our_network_id));
+    say(format_args!("genesis       {}", status.genesis));
+    say(format_args!("  ours        {}", status.our_genesis));
+    say(format_args!("fork id       {}", status.fork_id));
+    say(format_args!("blocks        {}", status.blocks));
     match &status.mismatch {
-        None => println!("verdict       the chains fit"),
-        Some(mismatch) => println!("verdict       the chains do not fit: {mismatch}"),
+        None => say("verdict       the chains fit"),
+        Some(mismatch) => say(format_args!("verdict       the chains do not fit: {mismatch}")),
     }
     if !status.ours_sent {
-        println!("note          ours is the private network's and was not sent: give --genesis to be judged");
+        say("note          ours is the private network's and was not sent: give --genesis to be judged");
     }
 }

@@ -5,7 +5,7 @@
 use std::{error::Error, net::Ipv4Addr};
 
 use devp2p::{
-    Node,
+    Node, StartError,
     identity::NodeKey,
     rlpx::{MessageStream, Protocol, ProtocolPeer, ProtocolVersion, protocol},
 };
@@ -28,21 +28,28 @@ fn greeting(words: &'static str, heard: mpsc::Sender<String>) -> impl Protocol {
     })
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let (heard, mut greetings) = mpsc::channel(2);
-    let start = |secret: [u8; 32], words, heard| {
-        let key = NodeKey::from_bytes(&secret).expect("a small number is a key");
-        let builder = Node::builder(key).listen(Ipv4Addr::LOCALHOST.into(), 0).no_discovery();
-        builder.protocol(greeting(words, heard)).start()
-    };
-    let alice = start([1; 32], "hello from Alice", heard.clone()).await?;
-    let bob = start([2; 32], "hello from Bob", heard).await?;
+async fn start(secret: u8, words: &'static str, heard: mpsc::Sender<String>) -> Result<Node, StartError> {
+    let key = NodeKey::from_bytes(&[secret; 32]).expect("a small number is a key");
+    let builder = Node::builder(key).listen(Ipv4Addr::LOCALHOST.into(), 0).no_discovery();
+    builder.protocol(greeting(words, heard)).start().await
+}
+
+/// Starts two nodes, lets them greet each other, and gives the greetings as they were heard.
+pub(crate) async fn greetings() -> Result<Vec<String>, Box<dyn Error>> {
+    let (sender, mut heard) = mpsc::channel(2);
+    let alice = start(1, "hello from Alice", sender.clone()).await?;
+    let bob = start(2, "hello from Bob", sender).await?;
     bob.add_peer(alice.enode()).await?;
-    for _ in 0..2 {
-        println!("{}", greetings.recv().await.ok_or("a node has ended")?);
-    }
+    let greetings = [heard.recv().await, heard.recv().await];
     bob.shutdown().await;
     alice.shutdown().await;
+    Ok(greetings.into_iter().flatten().collect())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    for greeting in greetings().await? {
+        println!("{greeting}");
+    }
     Ok(())
 }

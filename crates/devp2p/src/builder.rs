@@ -1,4 +1,7 @@
-//! What a node is made of, and how its parts are started in order.
+//! What a node is made of, and the order in which its parts start: sockets, curve pool, chain protocol, record,
+//! discovery, server. Later parts need what earlier ones made; when one fails, those before it end by being dropped.
+//! How sockets are bound is `sockets.rs`, what runs afterwards `node.rs`. Networks and bootnodes are never assumed: who
+//! names none contacts nobody.
 
 use std::{
     net::{IpAddr, Ipv4Addr},

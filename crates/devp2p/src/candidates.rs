@@ -1,4 +1,6 @@
-//! From discovery to the dialer: nodes that have a TCP port and, where the node follows a chain, a fork id that fits it.
+//! From discovery to the dialer: nodes that have a TCP port and, where the node follows a chain, a fork id that fits
+//! it. Here the two layers meet, for discv4 and rlpx do not import each other. Whom to search for is discv4's, whom to
+//! dial and how often rlpx's (`dialer.rs`), the fork id eth-wire's (`fork_id.rs`; EIP-2124, "eth" entry).
 
 use std::{
     pin::Pin,

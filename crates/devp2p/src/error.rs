@@ -1,4 +1,5 @@
-//! Why a node does not start. Each is the caller's to mend and says what to change.
+//! Why a node does not start. Each is the caller's to mend and says what to change. What goes wrong later is no error
+//! here: it is an event (`event.rs`) or a count of its layer. Faults of a genesis file are in `genesis/mod.rs`.
 
 use std::{io, net::SocketAddr};
 

@@ -1,4 +1,6 @@
-//! What a node tells its owner: events of the transport and of the chain protocol as one bounded stream.
+//! What a node tells its owner: events of the transport and of the chain protocol as one bounded stream, and the task
+//! that joins them. Each layer decides what it tells (rlpx, `driver/event.rs`; eth-wire, `eth/output.rs`); discovery
+//! tells nothing here: it is asked through its own handle.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! A running node: one handle to its discovery, its peers and its chain protocol.
+//! A running node: one handle to its discovery, its peers and its chain protocol. It forwards and adds up, and keeps
+//! the node's record true while forks pass; it decides nothing that a layer decides. What is not offered here is
+//! reached through `discovery()`, `server()` and `eth()`. How its parts are made and joined is `builder.rs`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

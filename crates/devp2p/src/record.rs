@@ -1,4 +1,6 @@
-//! The node's own record: signed at start and whenever an entry changes, with a sequence number that only grows.
+//! The node's own record: signed at start and whenever an entry changes, with a sequence number that only grows. The
+//! record's form and signature are identity's (`record.rs`), entries come from the protocols, and discovery serves it.
+//! EIP-778 and `enr.md`, with the first sequence number as in go-ethereum (`p2p/enode/localnode.go`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The two sockets of a node: TCP for peers and UDP for discovery, on one port where nothing else is asked for.
+//! They are bound before anything else starts, so that a taken port is an error of the start and never of a task.
+//! Reading, writing and accepting are the drivers' (discv4, `driver/task.rs`; rlpx, `driver/listener.rs`).
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,6 @@
 //! Endpoint proof, both ways: who has proved to us that it receives at an endpoint, and to whom we have.
-//! A proof is of (key, address, port) together. `discv4.md`, "Endpoint Proof".
+//! A proof is of (key, address, port) together. It is sought in `discovery/outbound.rs`, and what may be asked without
+//! one is refused in `discovery/inbound.rs`. `discv4.md`, "Endpoint Proof".
 
 use std::{
     collections::{BTreeMap, BTreeSet},

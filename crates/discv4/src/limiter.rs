@@ -1,5 +1,6 @@
 //! How much strangers may cost: token buckets by host, by network and for all, in tables of a fixed size.
 //! Limits by address leave out loopback and the local network ([`AddressPolicy`]); the global one holds for everybody.
+//! It only says yes or no: what is dropped, and as what it is counted, is `discovery`'s.
 
 use std::{
     hash::{Hash, Hasher},

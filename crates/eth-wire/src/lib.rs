@@ -39,6 +39,7 @@ mod counters;
 mod driver;
 mod error;
 pub mod eth;
+mod fault;
 pub mod fork_id;
 mod gossip;
 mod handshake;

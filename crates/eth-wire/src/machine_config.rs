@@ -6,6 +6,9 @@ use std::time::Duration;
 /// How long a peer may take for its Status (go-ethereum: 5 s); then it is disconnected with 0x0b.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a refused peer's Disconnect waits for our Status to be written.
+pub const REFUSAL_WAIT: Duration = Duration::from_secs(1);
+
 /// How long a request may wait for its answer (go-ethereum's transaction fetcher: 5 s).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -103,6 +106,10 @@ pub const MAX_QUOTAS_KEPT: usize = 4_096;
 /// Requests of a peer that wait while one of them is served; the peer is not read while it has as many.
 pub const MAX_QUEUED_REQUESTS: usize = 4;
 
+/// Requests of a peer that are held at most: those that wait and what one turn of the driver brings besides. A peer
+/// that has more is disconnected.
+pub const MAX_HELD_REQUESTS: usize = 32;
+
 /// How long a peer's request may wait to be answered; then it is dropped.
 pub const SERVE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -114,6 +121,9 @@ pub const MAX_BACKEND_CALLS_PER_PEER: usize = 16;
 
 /// Bytes of one peer's gossip that may wait for the backend; the peer is not read while it has as many.
 pub const MAX_BACKEND_BYTES_PER_PEER: usize = 1024 * 1024;
+
+/// Of what a peer was left unread for, so many times as much may wait when it had been read already; more is dropped.
+pub const BACKLOG_SLACK: usize = 12;
 
 /// Calls to the backend that may be out, of all peers; what a peer sends beyond is dropped. Only a backend that hangs
 /// while peers come and go can meet it.

@@ -11,8 +11,10 @@ use rlpx::PeerId;
 
 use crate::{
     EthVersion, Hash,
+    fault::PeerFault,
     gossip::queue::HashQueue,
     known::{Fingerprint, KnownSet},
+    machine_config::{MAX_BACKEND_BYTES_PER_PEER, MAX_BACKEND_CALLS_PER_PEER},
     message::Position,
     outbound::Outbound,
     serve::Serving,
@@ -25,6 +27,14 @@ pub(crate) enum Phase {
     AwaitingStatus {
         /// When its time is up.
         deadline: Instant,
+    },
+    /// It broke a rule of the handshake: what it says is ignored. It is disconnected when our Status has been written, or
+    /// at this time.
+    Refused {
+        /// When waiting ends.
+        deadline: Instant,
+        /// The rule.
+        fault: PeerFault,
     },
     /// Both have told their Status.
     Ready,
@@ -68,6 +78,13 @@ pub(crate) struct Backlog {
     pub(crate) calls: usize,
     /// Bytes that they hold.
     pub(crate) bytes: usize,
+}
+
+impl Backlog {
+    /// Whether as much waits as so many shares of a peer.
+    pub(crate) fn exceeds(&self, shares: usize) -> bool {
+        self.calls >= MAX_BACKEND_CALLS_PER_PEER * shares || self.bytes >= MAX_BACKEND_BYTES_PER_PEER * shares
+    }
 }
 
 /// One peer.
@@ -132,7 +149,7 @@ impl Peer {
     /// When its Status must be there, or it needs attention next.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitingStatus { deadline } => Some(deadline),
+            Phase::AwaitingStatus { deadline } | Phase::Refused { deadline, .. } => Some(deadline),
             Phase::Ready => self.wake_at,
         }
     }

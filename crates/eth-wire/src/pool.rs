@@ -1,5 +1,6 @@
-//! The transaction pool behind the protocol: the trait that a client implements.
-//! No checks of transactions and no storage: [`MemoryPool`](crate::MemoryPool) is one implementation.
+//! The transaction pool behind the protocol: the trait that a client implements. No checks of transactions and no
+//! storage: [`MemoryPool`](crate::MemoryPool) is one implementation. When it is called, and on which thread, is
+//! `backend.rs` and `driver/backend.rs`.
 
 use bytes::Bytes;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     Chain, EthMessage, EthVersion, Hash, Pool, Request,
     config::{MAX_ANSWER_ITEMS, MAX_ANSWER_LEN, MAX_LOOKUPS, MAX_MESSAGE_LEN},
-    machine_config::MAX_QUEUED_REQUESTS,
+    machine_config::{MAX_HELD_REQUESTS, MAX_QUEUED_REQUESTS},
     requests::RequestKind,
 };
 
@@ -26,8 +26,8 @@ pub(crate) struct Queued {
     pub(crate) deadline: Instant,
 }
 
-/// The requests of one peer: one is being served, [`MAX_QUEUED_REQUESTS`] wait before the peer is left unread. What it
-/// had sent already by then still comes in.
+/// The requests of one peer: one is being served, [`MAX_QUEUED_REQUESTS`] wait before the peer is left unread. What was
+/// read of it by then still comes in, up to [`MAX_HELD_REQUESTS`].
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     queue: VecDeque<Queued>,
@@ -35,9 +35,9 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Queues a request. False when four times what may wait does already, which a peer left unread cannot cause.
+    /// Queues a request. False when [`MAX_HELD_REQUESTS`] wait, which a peer left unread in time cannot cause.
     pub(crate) fn push(&mut self, queued: Queued) -> bool {
-        let room = self.queue.len() < 4 * MAX_QUEUED_REQUESTS;
+        let room = self.queue.len() < MAX_HELD_REQUESTS;
         if room {
             self.queue.push_back(queued);
         }

@@ -1,5 +1,5 @@
-//! A moment for tests to begin at.
-//! Only tests use it.
+//! A moment for the unit tests of this crate to begin at; time goes on from there by hand.
+//! Peers, chains and conversations for tests of the whole machine are in `tests/support`.
 
 use identity::Now;
 

@@ -1,5 +1,5 @@
 //! Making transactions: the signed transfer that private networks and tests gossip. No nonces are kept and no gas is
-//! estimated. EIP-1559.
+//! estimated; reading any kind of transaction is `sender`'s. EIP-1559.
 
 use bytes::Bytes;
 use identity::{NodeKey, keccak256_concat};

@@ -1,4 +1,5 @@
-//! The versions of the eth capability that this crate speaks.
+//! The versions of the eth capability that this crate speaks. Which one a connection speaks is agreed in Hello, by rlpx
+//! (`capability.rs`); where their messages differ is said in `message`.
 //! devp2p specification, `caps/eth.md`, "Change Log".
 
 use std::fmt;

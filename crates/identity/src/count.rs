@@ -1,4 +1,6 @@
 //! Counters over a closed set of reasons: how a silent drop is seen (`reject_total{layer,reason}`).
+//! The reasons stand where they arise: `reject.rs` of each protocol crate, `admission.rs` of rlpx, `counters.rs` of
+//! eth-wire. There are no gauges, no histograms and no exporter here: an owner reads the counts and shows them.
 
 use std::{
     fmt,

@@ -1,4 +1,6 @@
-//! Where a node is.
+//! Where a node is: one IP and two ports, as discovery, records and dials know it. A host may have a name only in
+//! `enode.rs`; which addresses may be told or dialed is `address.rs`, and the bytes of an endpoint are discv4's
+//! (`wire/ping.rs`). devp2p specification, `discv4.md`, "Ping Packet (0x01)", for the three fields.
 
 use std::{
     fmt,

@@ -1,4 +1,6 @@
-//! `enode://` URLs: a public key, a host and two ports. devp2p specification, `enode.md` (format of go-ethereum's v4 URLs).
+//! `enode://` URLs: a public key, a host and two ports. devp2p specification, `enode.md` (format of go-ethereum's v4
+//! URLs). Names are not resolved here: a DNS host stays a name until it is dialed (rlpx, `driver/dial.rs`) or the node
+//! starts (devp2p, `builder.rs`). Records and their `enr:` text are `record.rs`.
 
 use std::{
     fmt,

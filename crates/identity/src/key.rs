@@ -1,5 +1,6 @@
 //! Node keys and public keys on secp256k1, and the four operations on them that protocols need.
 //! Everything that touches the curve goes through here, so that one file decides what a valid key or signature is.
+//! A machine never calls it: it puts out jobs (`curve.rs`). Keys on disk are `key_file.rs`.
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! The key file: geth's format (64 hex digits), readable by its owner alone, created whole or not at all.
+//! No passwords and no keystore: a node key guards an identity on the network, not funds. What a valid key is says
+//! `key.rs`; where the file lies is the program's choice. Format: go-ethereum, `crypto.SaveECDSA`.
 
 use std::{
     fs::{self, File, OpenOptions},

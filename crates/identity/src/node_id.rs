@@ -1,4 +1,5 @@
-//! Node ids, the only thing with a distance, and the hash that makes them.
+//! Node ids, the only thing with a distance, and the hash that makes them. Buckets by distance are discv4's (`table`);
+//! hashes of blocks and transactions are `Hash` of eth-wire, which has none.
 //! devp2p specification, `discv4.md`, "Node Identities" and "Node Table".
 
 use std::fmt;

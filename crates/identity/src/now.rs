@@ -1,4 +1,5 @@
-//! The two clocks, read once per wake by whoever drives a machine.
+//! The two clocks, read once per wake by whoever drives a machine, and the one file that reads them: elsewhere clippy
+//! forbids it. No timers and no sleeping: a machine names its `next_timeout`, and its driver waits.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

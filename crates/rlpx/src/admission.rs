@@ -1,11 +1,9 @@
-//! Who is let in: go-ethereum's checks in its order (`p2p/server.go`), and the rule by which two nodes that dial each
-//! other at the same moment end with one session.
-//!
-//! go-ethereum lets in whichever of two connections it finishes first and refuses the other. So that it never has two
-//! to choose from, our Hello is out on one connection with a node at a time, and the other is held before it. Two of
-//! our own nodes may then hold one connection each. The one dialed by the node with the lower id has the right of way:
-//! it is held no longer than [`hold`](crate::ServerTimes::hold), and while it has our Hello the other is not let in.
-//! Hence no node lets a connection in while it has offered to let in one that goes before it: never are both dropped.
+//! Who is let in: go-ethereum's checks in its order (`p2p/server.go`), and one session where two nodes dial each other.
+//! go-ethereum keeps the connection it finishes first, so our Hello is out on one connection with a node at a time and
+//! the other is held before it. Where two of our nodes hold one each, that dialed by the node with the lower id goes
+//! first: it is held no longer than [`hold`](crate::ServerTimes::hold), and while it has our Hello the other is not let
+//! in. Hence no node lets one in while it has offered to let in one that goes before it: never are both dropped. It
+//! judges and names refusals; the facts are `peer_set`'s, the orders to connections `server`'s, dials `dialer`'s.
 
 use std::{collections::BTreeSet, time::Instant};
 

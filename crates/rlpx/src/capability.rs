@@ -1,4 +1,5 @@
 //! Capabilities: what a node offers in Hello, and which of them two nodes share at which message codes.
+//! What the messages mean is a protocol's (`driver/protocol.rs`); the list on the wire is `p2p/hello.rs`.
 //! devp2p specification, `rlpx.md`, "Capability Messaging".
 
 use std::fmt;

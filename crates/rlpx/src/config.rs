@@ -1,4 +1,6 @@
 //! What a session is given, and every limit that it keeps, each with its reason.
+//! Those of the machines over all peers are in `server_config`; those of the driver's queues stand beside the queues
+//! (`driver/link.rs`, `driver/function.rs`). Defaults are go-ethereum's where it has one, named beside each.
 
 use std::time::Duration;
 

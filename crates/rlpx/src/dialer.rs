@@ -1,5 +1,6 @@
 //! Whom to dial, and when: static peers again and again, others as discovery finds them, each node and each address
-//! only so often. Follows go-ethereum's `p2p/dial.go`, with delays that grow on failure and differ by jitter.
+//! only so often. Follows go-ethereum's `p2p/dial.go`, with delays that grow on failure and differ by jitter. It opens
+//! nothing: `server` gives the order, `driver/dial.rs` resolves names and connects. Numbers are `server_config`'s.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,7 @@
-//! What can go wrong in a session, by whose fault, and the one map from there to the reason on the wire.
+//! What can go wrong in a session, by whose fault, and the one map from there to the reason on the wire (`Disconnect`).
+//! An error is Copy and small: numbers, never content. The labels it is counted under are named in `reject`.
+//! What the caller does wrong stands elsewhere: `SendError` in `session`, `CommandError` in `server`, `ConfigError` and
+//! `ConnectError` in `driver`. Why a server lets nobody in is `Refusal` in `admission`.
 
 use std::{fmt, io};
 

@@ -1,4 +1,6 @@
-//! Messages of a capability, received and to be sent. No framing: see `frame`.
+//! Messages of a capability, received and to be sent, with codes counted from the capability's first.
+//! No framing (`frame`), no offsets of codes (`capability`), and no base protocol: Hello, Disconnect, Ping and Pong are
+//! `p2p`'s and never reach a protocol. Compression is `snappy`'s, done here at most once for all peers (EIP-706).
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,6 @@
-//! Why a session refused what came: the labels of `reject_total{layer,reason}` for this crate's sessions.
+//! Why a session refused what came: the labels of `reject_total{layer,reason}` for the layers handshake, frame and p2p.
+//! Which error counts under which label is said in `error`. What the server turns away is counted apart, as `Refusal`
+//! in `admission` (layer `server`).
 
 identity::labels! {
     /// A reason for which a session ended or dropped something, counted once each time.

@@ -13,7 +13,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::say};
 
 /// The most nodes: each has two sockets, a few tasks and its own pool and chain.
 const MAX_NODES: usize = 200;
@@ -34,7 +34,7 @@ pub(crate) struct DevnetCommand {
     #[arg(long, default_value = "30s", value_parser = parse_run_time)]
     duration: Duration,
     /// Transactions a second.
-    #[arg(long, default_value_t = 10.0, value_parser = parse_rate)]
+    #[arg(long, default_value_t = 10.0, value_parser = parse_rate, allow_negative_numbers = true)]
     tx_rate: f64,
     /// Time between blocks.
     #[arg(long, default_value = "2s", value_parser = parse_block_time)]
@@ -64,9 +64,9 @@ pub(crate) async fn run(command: DevnetCommand) -> Result<ExitCode, Failure> {
     let summary = run::run(command).await?;
     if json {
         let object = serde_json::to_string(&summary).expect("a summary has no map with keys other than strings");
-        println!("{object}");
+        say(object);
     } else {
-        println!("{summary}");
+        say(&summary);
     }
     Ok(if summary.complete && !summary.interrupted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -40,7 +40,8 @@ fn without_a_terminal_there_is_a_line_a_second() {
     let output = run(&["devnet", "--nodes", "2", "--duration", "2s"]);
     let out = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{out}");
-    assert!(out.lines().filter(|line| line.contains("gossip:")).count() >= 2, "{out}");
+    assert!(out.lines().filter(|line| line.contains(" s ") && line.contains(" nodes, table ")).count() >= 3, "{out}");
+    assert!(out.contains(" gossip: ") && out.contains(" done: "), "{out}");
     assert!(out.contains("complete: every transaction"), "{out}");
     assert!(!out.contains('\u{1b}'), "no escape sequences");
 }

@@ -6,10 +6,10 @@ mod node;
 
 use std::process::{Command, Output, Stdio};
 
-/// The program, with a home directory that is not there.
+/// The program, with a home directory that cannot be.
 fn devp2p(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devp2p"));
-    command.args(arguments).env("HOME", "/nonexistent").env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments).env("HOME", "/dev/null/home").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 

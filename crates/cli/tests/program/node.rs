@@ -18,7 +18,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A node of the program, ended with the test.
 struct Running {
-    child: Child,
+    child: Option<Child>,
     enode: String,
     enr: String,
 }
@@ -30,18 +30,28 @@ impl Running {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().expect("the node says who it is").unwrap();
         let (enode, enr) = (line(), line());
-        Self { child, enode, enr }
+        Self { child: Some(child), enode, enr }
     }
 
     /// Sends SIGTERM and waits for the end, not for ever.
     fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
+        let mut child = self.child.take().unwrap();
+        let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let (sender, ended) = mpsc::sync_channel(1);
-        let waiting = thread::spawn(move || sender.send(self.child.wait().unwrap()));
+        let waiting = thread::spawn(move || sender.send(child.wait().unwrap()));
         let status = ended.recv_timeout(SHUTDOWN_LIMIT).expect("the node ends in time");
         waiting.join().unwrap().unwrap();
         status
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

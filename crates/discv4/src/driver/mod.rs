@@ -1,5 +1,6 @@
 //! The machine on a socket, under tokio: a handle that may be cloned, and the task behind it.
-//! No decision of the protocol is made here.
+//! No decision of the protocol is made here, and no socket is bound: the owner gives one. `task.rs` reads and writes,
+//! `waiting.rs` brings answers to those who asked, `stream.rs` is the search for nodes to connect to.
 
 mod stream;
 mod task;

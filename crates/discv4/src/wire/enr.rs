@@ -1,5 +1,6 @@
-//! EnrRequest and EnrResponse: a node's record, asked for and given.
-//! `discv4.md`, "ENRRequest Packet (0x05)" and "ENRResponse Packet (0x06)"; EIP-868.
+//! EnrRequest and EnrResponse: a node's record, asked for and given. The record itself is identity's (`record.rs`);
+//! whether it is its sender's and newer is `discovery/answers.rs`. `discv4.md`, "ENRRequest Packet (0x05)" and
+//! "ENRResponse Packet (0x06)"; EIP-868.
 
 use identity::{Enr, UnverifiedEnr};
 

@@ -1,5 +1,6 @@
-//! FindNode and Neighbors: the nodes nearest to a key, asked for and told.
-//! `discv4.md`, "FindNode Packet (0x03)" and "Neighbors Packet (0x04)".
+//! FindNode and Neighbors: the nodes nearest to a key, asked for and told. Which nodes are told is `table`'s, which of
+//! the told ones are believed `lookup`'s and `discovery/answers.rs`. `discv4.md`, "FindNode Packet (0x03)" and
+//! "Neighbors Packet (0x04)".
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Ping and Pong, and the endpoints in them.
+//! Ping and Pong, and the endpoints in them. What they prove is `bond`'s; hash, signature and kind are `wire/mod.rs`.
 //! `discv4.md`, "Ping Packet (0x01)" and "Pong Packet (0x02)"; EIP-868.
 
 use std::net::IpAddr;

@@ -142,9 +142,8 @@ impl Eth {
             (Purpose::Block(fetch), Answer::Bodies(bodies)) => {
                 self.handle_block_bodies(now, id, fetch, &bodies);
             }
-            (Purpose::Transactions(_) | Purpose::Block(_), _) => {
-                debug_assert!(false, "a request was matched with an answer of another kind");
-            }
+            // Requests match answers by kind, so there is none of another.
+            (Purpose::Transactions(_) | Purpose::Block(_), _) => self.reject(Reject::WrongAnswer, 1),
         }
     }
 

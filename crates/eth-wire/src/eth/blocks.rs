@@ -97,7 +97,7 @@ impl Eth {
         if self.blocks.recent.hashes.contains(&hash) {
             return self.counters.deliveries.add(Delivery::BlockAgain);
         }
-        if !self.backend_takes(id) {
+        if !self.backend_takes(now, id) {
             return self.reject(Reject::QueueFull, 1);
         }
         self.blocks.recent.insert(hash);
@@ -120,7 +120,7 @@ impl Eth {
         if hashes.is_empty() {
             return;
         }
-        if !self.backend_takes(id) {
+        if !self.backend_takes(now, id) {
             return self.reject(Reject::QueueFull, hashes.len());
         }
         let call = BackendCall::UnknownBlocks(hashes.clone());
@@ -202,10 +202,9 @@ impl Eth {
             self.counters.deliveries.add(Delivery::Block);
         }
         self.event(EthEvent::BlockImported { hash, number, peer: candidate.source, is_head });
-        let total_difficulty = if is_head { Some(head.total_difficulty) } else { candidate.claimed };
-        if is_head {
-            self.move_head(head);
-        }
+        // Of a block beside the head only its sender's word is known.
+        let total_difficulty = (head.hash == hash).then_some(head.total_difficulty);
+        self.move_head(head);
         self.tell_block(&candidate.block, total_difficulty);
         self.blocks.fetches.arrived(&hash);
         self.release_children(now, &hash);

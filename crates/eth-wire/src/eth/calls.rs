@@ -6,11 +6,13 @@ use std::{collections::BTreeMap, time::Instant};
 use identity::Now;
 use rlpx::PeerId;
 
-use super::{CommandId, Eth, Output, RequestError, peering::is_backlogged};
+use super::{CommandId, Eth, Output, RequestError};
 use crate::{
     Hash, Reject, Transaction,
     backend::{BackendAnswer, BackendCall, BackendTicket},
-    machine_config::{BACKEND_PATIENCE, MAX_BACKEND_BYTES, MAX_BACKEND_CALLS, MAX_OWNER_CALLS},
+    machine_config::{
+        BACKEND_PATIENCE, BACKLOG_SLACK, MAX_BACKEND_BYTES, MAX_BACKEND_CALLS, MAX_OWNER_CALLS,
+    },
     orphans::Candidate,
     requests::RequestKind,
 };
@@ -185,11 +187,13 @@ impl Eth {
         }
     }
 
-    /// Whether the peer's gossip may wait for the backend; a peer that is read only as far as its share allows always
-    /// finds room, unless the backend hangs.
-    pub(super) fn backend_takes(&self, id: PeerId) -> bool {
+    /// Whether the peer's gossip may wait for the backend: always, for a peer that is left unread in time, unless the
+    /// backend hangs.
+    pub(super) fn backend_takes(&self, now: Now, id: PeerId) -> bool {
         let room = self.calls.out.len() < MAX_BACKEND_CALLS && self.calls.gossip_bytes < MAX_BACKEND_BYTES;
-        room && self.peers.of(id).is_some_and(|peer| !is_backlogged(peer))
+        let is_late = self.calls.late_at().is_some_and(|at| at <= now.instant);
+        let shares = if is_late { 1 } else { BACKLOG_SLACK };
+        room && self.peers.of(id).is_some_and(|peer| !peer.backlog.exceeds(shares))
     }
 
     pub(super) fn fail(&mut self, command: Option<CommandId>, error: RequestError) {

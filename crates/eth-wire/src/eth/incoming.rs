@@ -5,25 +5,25 @@ use identity::Now;
 use rlpx::PeerId;
 
 use super::{Eth, PeerFault};
-use crate::{Incoming, MessageError};
+use crate::{Incoming, MessageError, peers::Phase};
 
 impl Eth {
-    /// A message came. Messages of peers that are not known any more are ignored.
+    /// A message came. Messages of peers that are not known any more, or refused, are ignored.
     pub fn handle_message(&mut self, now: Now, id: PeerId, message: Incoming) {
-        let Some(peer) = self.peers.of(id) else { return };
+        let Some(phase) = self.peers.of(id).map(|peer| peer.phase) else { return };
         self.touched.insert(id);
-        let is_early = !peer.is_ready() && !matches!(message, Incoming::Status(_));
-        if is_early {
-            self.disconnect(now, id, PeerFault::UnexpectedStatus);
-        } else {
-            self.dispatch(now, id, message);
+        match (phase, message) {
+            (Phase::Refused { .. }, _) => {}
+            (Phase::AwaitingStatus { .. }, Incoming::Status(status)) => self.handle_status(now, id, &status),
+            (Phase::AwaitingStatus { .. }, _) => self.disconnect(now, id, PeerFault::UnexpectedStatus),
+            (Phase::Ready, message) => self.dispatch(now, id, message),
         }
         self.settle(now);
     }
 
     fn dispatch(&mut self, now: Now, id: PeerId, message: Incoming) {
         match message {
-            Incoming::Status(status) => self.handle_status(now, id, &status),
+            Incoming::Status(_) => self.disconnect(now, id, PeerFault::UnexpectedStatus),
             Incoming::NewBlockHashes(blocks) => self.handle_block_hashes(now, id, &blocks),
             Incoming::NewBlock { block, total_difficulty } => {
                 self.handle_new_block(now, id, *block, total_difficulty);

@@ -23,7 +23,9 @@ use identity::Now;
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 use rlpx::PeerId;
 
-pub use output::{CommandId, EthEvent, EthPeerInfo, Output, PeerFault, Reply, RequestError};
+pub use output::{CommandId, EthEvent, EthPeerInfo, Output, Reply, RequestError};
+
+pub use crate::fault::PeerFault;
 
 use crate::{
     ChainStatus, Reject,

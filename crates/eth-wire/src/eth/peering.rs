@@ -8,9 +8,7 @@ use super::{Eth, EthEvent, Output, PeerFault};
 use crate::{
     BlockHashNumber, EthMessage, EthVersion, Head, Position, Reject, Status,
     gossip::announce::shared,
-    machine_config::{
-        BLOCK_RANGE_INTERVAL, BLOCK_RANGE_STEP, MAX_BACKEND_BYTES_PER_PEER, MAX_BACKEND_CALLS_PER_PEER,
-    },
+    machine_config::{BLOCK_RANGE_INTERVAL, BLOCK_RANGE_STEP, REFUSAL_WAIT},
     message::BlockRange,
     peers::{Peer, Phase},
 };
@@ -39,26 +37,39 @@ impl Eth {
 
     /// The connection to a peer has ended.
     pub fn handle_disconnected(&mut self, now: Now, id: PeerId) {
-        self.remove_peer(now, id, None);
+        if self.peers.of(id).is_some_and(Peer::is_ready) {
+            self.event(EthEvent::PeerGone { peer: id, fault: None });
+        }
+        self.remove_peer(now, id);
         self.settle(now);
     }
 
     /// So many messages to the peer, of `len` bytes together, have been written.
     pub fn handle_credit(&mut self, now: Now, id: PeerId, messages: usize, len: usize) {
-        if let Some(peer) = self.peers.of_mut(id) {
-            peer.outbound.handle_sent(messages, len);
-            self.touched.insert(id);
-            self.settle(now);
+        let Some(peer) = self.peers.of_mut(id) else { return };
+        peer.outbound.handle_sent(messages, len);
+        self.touched.insert(id);
+        if let Phase::Refused { fault, .. } = peer.phase
+            && peer.outbound.unsent_bytes() == 0
+        {
+            self.end_refused(now, id, fault);
         }
+        self.settle(now);
     }
 
     /// Time has passed: see [`Eth::next_timeout`].
     pub fn handle_timeout(&mut self, now: Now) {
-        let late =
-            |peer: &Peer| matches!(peer.phase, Phase::AwaitingStatus { deadline } if deadline <= now.instant);
-        let late: Vec<PeerId> = self.peers.iter().filter(|(_, peer)| late(peer)).map(|(id, _)| id).collect();
-        for id in late {
-            self.disconnect(now, id, PeerFault::StatusTimeout);
+        let phases: Vec<(PeerId, Phase)> = self.peers.iter().map(|(id, peer)| (id, peer.phase)).collect();
+        for (id, phase) in phases {
+            match phase {
+                Phase::AwaitingStatus { deadline } if deadline <= now.instant => {
+                    self.disconnect(now, id, PeerFault::StatusTimeout);
+                }
+                Phase::Refused { deadline, fault } if deadline <= now.instant => {
+                    self.end_refused(now, id, fault);
+                }
+                Phase::AwaitingStatus { .. } | Phase::Refused { .. } | Phase::Ready => {}
+            }
         }
         self.expire_requests(now);
         self.touched.extend(self.peers.ids());
@@ -89,9 +100,6 @@ impl Eth {
 
     pub(super) fn handle_status(&mut self, now: Now, id: PeerId, status: &Status) {
         let Some(peer) = self.peers.of_mut(id) else { return };
-        if peer.is_ready() {
-            return self.disconnect(now, id, PeerFault::UnexpectedStatus);
-        }
         if let Err(error) = self.chain.check(peer.version, status) {
             return self.disconnect(now, id, error.into());
         }
@@ -134,24 +142,36 @@ impl Eth {
         self.event(EthEvent::RangeUpdated { peer: id, range });
     }
 
-    /// Ends the connection to a peer that broke a rule.
+    /// Ends the connection to a peer that broke a rule. One that is refused while our Status is still on its way to it
+    /// gets that first, so that it can name the rule as well.
     pub(super) fn disconnect(&mut self, now: Now, id: PeerId, fault: PeerFault) {
-        if self.peers.of(id).is_none() {
-            return;
+        let Some(peer) = self.peers.of_mut(id) else { return };
+        let node_id = peer.node_id;
+        match peer.phase {
+            Phase::Refused { .. } => return,
+            Phase::Ready => self.event(EthEvent::PeerGone { peer: id, fault: Some(fault) }),
+            Phase::AwaitingStatus { .. } => {
+                let deadline = now.instant.checked_add(REFUSAL_WAIT).unwrap_or(now.instant);
+                peer.phase = Phase::Refused { deadline, fault };
+                self.event(EthEvent::PeerRefused { peer: id, node_id, fault });
+            }
         }
         self.counters.rejects.add(fault.reject());
-        self.put(Output::Disconnect { peer: id, reason: fault.reason(), fault });
-        self.remove_peer(now, id, Some(fault));
+        let waits =
+            self.peers.of(id).is_some_and(|peer| !peer.is_ready() && peer.outbound.unsent_bytes() > 0);
+        if !waits || fault == PeerFault::StatusTimeout {
+            self.end_refused(now, id, fault);
+        }
     }
 
-    fn remove_peer(&mut self, now: Now, id: PeerId, fault: Option<PeerFault>) {
-        let Some(peer) = self.peers.remove(id) else { return };
-        match (peer.phase, fault) {
-            (Phase::Ready, fault) => self.event(EthEvent::PeerGone { peer: id, fault }),
-            (Phase::AwaitingStatus { .. }, Some(fault)) => {
-                self.event(EthEvent::PeerRefused { peer: id, node_id: peer.node_id, fault });
-            }
-            (Phase::AwaitingStatus { .. }, None) => {}
+    fn end_refused(&mut self, now: Now, id: PeerId, fault: PeerFault) {
+        self.put(Output::Disconnect { peer: id, reason: fault.reason(), fault });
+        self.remove_peer(now, id);
+    }
+
+    fn remove_peer(&mut self, now: Now, id: PeerId) {
+        if self.peers.remove(id).is_none() {
+            return;
         }
         self.touched.remove(&id);
         self.quotas.disconnected(now, id);
@@ -179,7 +199,7 @@ impl Eth {
         let checks_at = quota.and_then(|quota| quota.checks.empty_until(now));
         let answers_at = quota.and_then(|quota| quota.answers.empty_until(now));
         let Some(peer) = self.peers.of_mut(id) else { return };
-        let backlogged = is_backlogged(peer) && !backend_late;
+        let backlogged = peer.backlog.exceeds(1) && !backend_late;
         let paused = peer.serving.is_full() || backlogged || checks_at.is_some();
         let can_announce = !peer.telling.announced.is_empty() && peer.outbound.takes_gossip();
         let times = [
@@ -195,9 +215,4 @@ impl Eth {
             self.put(Output::Reading { peer: id, paused });
         }
     }
-}
-
-/// Whether as much of the peer's gossip waits for the backend as may.
-pub(super) fn is_backlogged(peer: &Peer) -> bool {
-    peer.backlog.calls >= MAX_BACKEND_CALLS_PER_PEER || peer.backlog.bytes >= MAX_BACKEND_BYTES_PER_PEER
 }

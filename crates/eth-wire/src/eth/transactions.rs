@@ -97,7 +97,7 @@ impl Eth {
 
     /// A new peer is told all that is pending.
     pub(super) fn greet(&mut self, now: Now, id: PeerId) {
-        if self.backend_takes(id) {
+        if self.backend_takes(now, id) {
             self.call(now, BackendCall::Pending, Errand::Greet(id));
         }
     }
@@ -114,7 +114,7 @@ impl Eth {
 
     /// A peer sent transactions in full, asked or not.
     pub(super) fn handle_transactions(&mut self, now: Now, id: PeerId, transactions: &[Transaction]) {
-        let takes = self.backend_takes(id);
+        let takes = self.backend_takes(now, id);
         let mut fresh: Vec<Transaction> = Vec::new();
         for transaction in transactions {
             let hash = transaction.hash();
@@ -224,17 +224,20 @@ impl Eth {
 
     /// A peer announced transactions.
     pub(super) fn handle_announced(&mut self, now: Now, id: PeerId, announced: &[Announcement]) {
-        let mut fresh = Vec::new();
+        let (mut tracked, mut fresh) = (Vec::new(), Vec::new());
         for item in announced {
             self.note_known(id, &item.hash);
-            if !self.transactions.has_seen(&item.hash) {
+            if self.transactions.fetcher.contains(&item.hash) {
+                tracked.push(*item);
+            } else if !self.transactions.has_seen(&item.hash) {
                 fresh.push(*item);
             }
         }
+        self.track(now, id, tracked);
         if fresh.is_empty() {
             return;
         }
-        if !self.backend_takes(id) {
+        if !self.backend_takes(now, id) {
             return self.reject(Reject::QueueFull, fresh.len());
         }
         let len = size_of_val(fresh.as_slice());
@@ -248,7 +251,11 @@ impl Eth {
         }
         let wanted: Vec<Announcement> =
             lacking.into_iter().filter(|item| !self.transactions.has_seen(&item.hash)).collect();
-        let dropped = self.transactions.fetcher.announced(now, id, wanted);
+        self.track(now, id, wanted);
+    }
+
+    fn track(&mut self, now: Now, id: PeerId, items: Vec<Announcement>) {
+        let dropped = self.transactions.fetcher.announced(now, id, items);
         self.reject(Reject::AnnouncementOverflow, dropped);
     }
 

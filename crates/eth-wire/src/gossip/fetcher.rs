@@ -141,6 +141,11 @@ impl Fetcher {
         entry.announcers.iter().filter(|announcer| lies(announcer)).map(|announcer| announcer.peer).collect()
     }
 
+    /// Whether the transaction is missing and tracked.
+    pub(crate) fn contains(&self, hash: &Hash) -> bool {
+        self.entries.contains_key(hash)
+    }
+
     /// The hash needs no fetching any more.
     pub(crate) fn discard(&mut self, hash: &Hash) {
         self.forget(hash);

@@ -168,5 +168,5 @@ fn e07_one_request_is_served_at_a_time_and_four_may_wait() {
     let more = (0..100).filter(|id| {
         serving.push(Queued { id: *id, request: Request::Bodies(Vec::new()), deadline: deadline(9) })
     });
-    assert_eq!(more.count(), 4 * MAX_QUEUED_REQUESTS - 1);
+    assert_eq!(more.count(), MAX_HELD_REQUESTS - 1);
 }

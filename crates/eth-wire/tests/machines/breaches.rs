@@ -44,6 +44,7 @@ fn e01_status_must_come_within_five_seconds() {
 fn e01_status_comes_first_and_once() {
     let mut script = Script::new(EthVersion::Eth68);
     script.connect(A);
+    script.written(A);
     script.say(A, &EthMessage::Transactions(vec![transfer(1).envelope().clone()]));
     refused(&script, DisconnectReason::SubprotocolError, Reject::UnexpectedStatus);
     assert!(script.node.pool.is_empty());
@@ -73,6 +74,7 @@ fn e02_a_status_that_does_not_fit_is_refused_by_the_first_rule_it_breaks() {
         for (status, reject) in rows {
             let mut script = Script::new(version);
             script.connect(A);
+            script.written(A);
             script.say(A, &EthMessage::Status(status));
             refused(&script, DisconnectReason::SubprotocolError, reject);
             let said = matches!(script.node.events[..], [EthEvent::PeerRefused { fault, .. }] if fault.reject() == reject);
@@ -90,11 +92,34 @@ fn e02_a_status_that_does_not_fit_is_refused_by_the_first_rule_it_breaks() {
 }
 
 #[test]
+fn e02_a_refused_peer_gets_our_status_first_if_it_takes_it() {
+    let refused_by = |takes: bool| {
+        let mut script = Script::new(EthVersion::Eth69);
+        script.connect(A);
+        let status = Status { network_id: 7, ..own_status(&script) };
+        script.say(A, &EthMessage::Status(status));
+        let said = matches!(script.node.events[..], [EthEvent::PeerRefused { .. }]);
+        assert!(said && script.fault_of(A).is_none(), "our Status is on its way");
+        script.say(A, &EthMessage::Transactions(vec![transfer(1).envelope().clone()]));
+        assert!(script.node.pool.is_empty());
+        if takes {
+            assert_eq!(script.written(A).len(), 1);
+        } else {
+            script.pass(SECOND);
+        }
+        refused(&script, DisconnectReason::SubprotocolError, Reject::NetworkId);
+        assert_eq!(script.node.eth.holdings().peers, 0);
+    };
+    [true, false].into_iter().for_each(refused_by);
+}
+
+#[test]
 fn e03_a_range_that_cannot_be_is_refused_and_a_flood_of_ranges_is_not_acted_on() {
     let range = |earliest, latest, byte| BlockRange { earliest, latest, latest_hash: Hash([byte; 32]) };
     for bad in [range(2, 1, 1), range(0, 1, 0)] {
         let mut script = Script::new(EthVersion::Eth69);
         script.connect(A);
+        script.written(A);
         let status = Status { position: Position::Range(bad), ..own_status(&script) };
         script.say(A, &EthMessage::Status(status));
         refused(&script, DisconnectReason::SubprotocolError, Reject::InvalidRange);

@@ -73,6 +73,28 @@ fn transactions_reach_whoever_is_left_when_peers_are_lost_half_way() {
 }
 
 #[test]
+fn one_seed_gives_one_trace() {
+    let trace = |seed| {
+        let mut net = Net::new(8, EthVersion::Eth68, seed);
+        net.connect_all(2);
+        for number in 0..30 {
+            let (node, now) = (net.random_node(), net.now);
+            net.nodes[node].submit(now, &transfer(number));
+            net.collect(node);
+            net.pass(Duration::from_millis(30));
+        }
+        net.kill(3);
+        net.pass(SECOND * 3);
+        let sent =
+            net.tap.iter().map(|(from, to, message)| (*from, *to, message.code(), message.payload().clone()));
+        sent.collect::<Vec<_>>()
+    };
+    let first = trace(7);
+    assert!(first.len() > 300 && first == trace(7));
+    assert!(first != trace(8));
+}
+
+#[test]
 fn what_was_announced_alone_reaches_all() {
     let mut net = Net::new(10, EthVersion::Eth69, 1);
     net.connect_all(2);

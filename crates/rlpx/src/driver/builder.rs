@@ -1,4 +1,6 @@
 //! How a server is put together: what the owner gives, what is checked, which tasks start.
+//! The listener comes bound: no port is chosen here. Numbers are `server_config`'s; the tasks are `server_task.rs` and
+//! `listener.rs`. A single connection for tools needs no builder: `connection.rs`.
 
 use std::{
     io,

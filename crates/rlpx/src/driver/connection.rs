@@ -1,6 +1,7 @@
-//! One outgoing connection by itself, without a server: for tools and tests.
+//! One outgoing connection by itself, without a server: for tools and tests. It admits whoever answers with the right
+//! key, and has no protocols, no slots and no bans: those come with a `Server` (`peer_task.rs` is its connection).
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use identity::{CurveHandle, PublicKey, curve::Lane};
@@ -15,11 +16,16 @@ use crate::{
 /// From dialing to an open TCP connection (go-ethereum `defaultDialTimeout`).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Messages that are kept while something is sent. When they are as many, nothing more is read until they are taken.
+const MAX_INBOX: usize = 64;
+
 /// An established session with one node. Dropping it closes the socket without a word.
 pub struct Connection {
     wire: Wire,
     hello: Hello,
     shared: Vec<SharedCapability>,
+    /// What came in while something was sent.
+    inbox: VecDeque<Received>,
     end: Option<SessionEnd>,
 }
 
@@ -70,7 +76,7 @@ impl Connection {
                 Some(SessionOutput::Authenticated { .. }) => wire.session().admit(now()),
                 Some(SessionOutput::Hello { hello, shared }) => {
                     wire.session().admit(now());
-                    return Ok(Self { wire, hello, shared, end: None });
+                    return Ok(Self { wire, hello, shared, inbox: VecDeque::new(), end: None });
                 }
                 Some(SessionOutput::Closed(end)) => {
                     let hello = wire.session().hello().cloned().map(Box::new);
@@ -108,8 +114,8 @@ impl Connection {
         self.wire.session().rtt()
     }
 
-    /// Sends a message of the shared capability at `protocol` and waits until it is written. Nothing is received
-    /// meanwhile.
+    /// Sends a message of the shared capability at `protocol` and waits until it is written. What comes in meanwhile,
+    /// up to 64 messages, is kept for [`Connection::next`].
     ///
     /// # Errors
     /// [`SendError`], without `Full`.
@@ -118,15 +124,28 @@ impl Connection {
         loop {
             match self.wire.session().send(now(), protocol, &message) {
                 Ok(()) => break,
-                Err(SendError::Full) => self.wire.turn().await,
+                Err(SendError::Full) => self.turn().await,
                 Err(error @ (SendError::Closed | SendError::TooLarge | SendError::UnknownCode)) => return Err(error),
             }
         }
         let end = self.wire.session().queued();
-        while self.wire.session().is_running() && self.wire.session().written() < end {
-            self.wire.turn().await;
+        while self.end.is_none() && self.wire.session().written() < end {
+            self.turn().await;
         }
         if self.wire.session().written() < end { Err(SendError::Closed) } else { Ok(()) }
+    }
+
+    /// Handles what the session puts out, or else waits for one thing to happen.
+    async fn turn(&mut self) {
+        let output = if self.inbox.len() < MAX_INBOX { self.wire.output() } else { None };
+        match output {
+            Some(SessionOutput::Message { protocol, message }) => {
+                self.inbox.push_back(Received { protocol, message });
+            }
+            Some(SessionOutput::Closed(end)) => self.end = Some(end),
+            Some(SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } | SessionOutput::Curve(_)) => {}
+            None => self.wire.turn().await,
+        }
     }
 
     /// The next message. Nothing is lost when this is dropped half-way.
@@ -135,14 +154,10 @@ impl Connection {
     /// Why the session ended, the same at every further call.
     pub async fn next(&mut self) -> Result<Received, SessionEnd> {
         loop {
-            if let Some(end) = self.end {
-                return Err(end);
-            }
-            match self.wire.output() {
-                Some(SessionOutput::Message { protocol, message }) => return Ok(Received { protocol, message }),
-                Some(SessionOutput::Closed(end)) => self.end = Some(end),
-                Some(SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } | SessionOutput::Curve(_)) => {}
-                None => self.wire.turn().await,
+            match (self.inbox.pop_front(), self.end) {
+                (Some(received), _) => return Ok(received),
+                (None, Some(end)) => return Err(end),
+                (None, None) => self.turn().await,
             }
         }
     }

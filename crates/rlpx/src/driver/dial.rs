@@ -1,4 +1,6 @@
-//! Names to addresses, and addresses to connections.
+//! Names to addresses, and addresses to connections: the effects of a dial, tried one address after the other. Whom to
+//! dial, when, and which addresses are allowed is decided before (`dialer`, `server`); once connected it becomes a
+//! `peer_task.rs`.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,6 @@
-//! What a server tells its owner, as one bounded stream. Whoever reads too slowly loses the oldest and is told how many.
+//! What a server tells its owner, as one bounded stream. Whoever reads too slowly loses the oldest and is told how
+//! many. An event asks for nothing and answers no command: commands return their answers (`mod.rs`). Refusals of
+//! strangers that proved no key are counted (`traffic.rs`), not told.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,5 +1,5 @@
 //! The way of a protocol's messages to one peer: a bounded queue that the connection's task empties as the socket takes
-//! what is in it.
+//! what is in it. How it is bounded is `queue.rs`; credit for what was written is given in `attached.rs`.
 
 use std::{
     fmt,

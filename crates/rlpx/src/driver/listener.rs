@@ -1,5 +1,5 @@
 //! The loop that accepts connections. A failing `accept` (too many open files, a connection that is gone already) is
-//! tried again after a moment, so that it neither spins nor ends.
+//! tried again after a moment, so that it neither spins nor ends. It turns nobody away: that is `server`'s.
 
 use std::{io, net::SocketAddr, time::Duration};
 

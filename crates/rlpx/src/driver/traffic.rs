@@ -1,4 +1,5 @@
-//! What a server counts: refusals of both layers, and bytes and messages over TCP.
+//! What a server counts: refusals of both layers, and bytes and messages over TCP. The labels are named in `reject` and
+//! `admission`; datagrams are counted by discv4. Counting decides nothing: limits are kept where bytes are read.
 
 use std::sync::{
     Arc,

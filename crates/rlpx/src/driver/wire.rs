@@ -108,9 +108,8 @@ impl Wire {
     /// Waits until something happens to the session and hands it in. Nothing is lost when this is dropped half-way.
     /// The owner polls the outputs before every turn: until then nothing is read.
     pub(super) async fn turn(&mut self) {
-        self.flush();
-        if self.session.is_closed() {
-            // The last words are written: the owner is to be told, and nothing else will happen.
+        if self.flush() || self.session.is_closed() {
+            // The owner may wait for just this to be out, or has to be told of the end.
             return;
         }
         let deadline = self.session.next_timeout();

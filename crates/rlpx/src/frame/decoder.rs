@@ -1,4 +1,6 @@
 //! Ingress: frames checked and decrypted in place in the read buffer, a body as fast as it comes in.
+//! A header is believed only after its MAC, its size only up to the limit, and no body is handed on before its own MAC.
+//! What code and payload mean is `session/ingress.rs`, decompression `snappy`. `rlpx.md`, "Framing".
 
 use aes::cipher::StreamCipher;
 use subtle::ConstantTimeEq;

@@ -1,4 +1,6 @@
-//! Egress: frames written and encrypted in place in the write buffer.
+//! Egress: frames written and encrypted in place in the write buffer, one message a frame.
+//! Payloads come compressed already (`message`, `session/frames.rs`); when and how much is written is `session`'s.
+//! devp2p specification, `rlpx.md`, "Framing".
 
 use aes::cipher::StreamCipher;
 use rlp::RlpStream;

@@ -1,5 +1,5 @@
 //! The running MAC of one direction: a keccak state over everything sent, stirred with an AES block.
-//! devp2p specification, `rlpx.md`, "MAC".
+//! Its first state comes from `handshake/secrets.rs`; tags are compared in `decoder.rs`. `rlpx.md`, "MAC".
 
 use aes::{
     Aes256Enc,

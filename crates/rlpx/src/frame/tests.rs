@@ -1,4 +1,5 @@
-//! Frames against tampering, truncation, replay, and headers as nobody sends them.
+//! Frames against tampering, truncation, replay, and headers as nobody sends them. Encoder and decoder face each other
+//! without a handshake: their secrets come from a seed. Frames within a session are `session/tests/messages.rs`.
 
 use identity::keccak256;
 use sha3::{Digest, Keccak256};

@@ -1,4 +1,5 @@
-//! Ack: the recipient's answer. devp2p specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone.
+//! Ack: the recipient's answer, as RLP. How it is sealed is `ecies`, who waits for it `initiator.rs`. devp2p
+//! specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone: more items, any version and trailing bytes pass.
 
 use identity::PublicKey;
 

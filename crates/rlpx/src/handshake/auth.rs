@@ -1,4 +1,6 @@
-//! Auth: what the initiator says first. devp2p specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone.
+//! Auth: what the initiator says first, as RLP. How it is sealed is `ecies`, what its signature proves `recipient.rs`.
+//! devp2p specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone: more items, any version and trailing bytes
+//! pass.
 
 use identity::{PublicKey, Signature};
 

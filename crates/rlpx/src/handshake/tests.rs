@@ -1,4 +1,5 @@
-//! The handshake against the vectors of EIP-8 and against packets that no honest node sends.
+//! The handshake against the vectors of EIP-8 (`tests/eip8.json`) and against packets that no honest node sends.
+//! Curve operations run here where they are asked; both ends with a wire and time are `session/tests/handshake.rs`.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Disconnect: the last message of a session, and its reasons.
+//! Disconnect: the last message of a session, and its reasons. Which error leads to which reason is `error`.
 //! devp2p specification, `rlpx.md`, "Disconnect (0x01)". Sent as a list; taken as a list or a bare byte.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Hello: the first message of a session.
+//! Hello: the first message of a session. Whether its key and capabilities will do is `session/ingress.rs`.
 //! devp2p specification, `rlpx.md`, "Hello (0x00)"; additional list items are ignored as EIP-8 asks.
 
 use identity::PublicKey;

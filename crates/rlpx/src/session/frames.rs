@@ -1,4 +1,6 @@
-//! The frame layer of a session: encoder, decoder, and whether payloads are compressed.
+//! The frame layer of a session: encoder, decoder, and whether payloads are compressed (from Hello on, version 5;
+//! EIP-706). Here a session's limits meet its frames: no payload is inflated beyond what its message may have. Bytes of
+//! a frame are `frame`'s; which capability a code belongs to is `capability`'s.
 
 use bytes::Bytes;
 

@@ -1,4 +1,6 @@
-//! What a session does with what it reads: handshake packets, then frames one by one.
+//! What a session does with what it reads: handshake packets, then frames one by one, base messages here and all others
+//! to the owner. Our own messages, admission and the end are in `session`; decryption is `frame`, the handshake's steps
+//! `trips.rs`. devp2p specification, `rlpx.md`, "p2p Capability", for what may come when.
 
 use super::{Frames, Phase, Session, SessionOutput, Timer};
 use crate::{

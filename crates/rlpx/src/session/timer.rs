@@ -1,4 +1,5 @@
-//! A session's deadlines: a table of one per kind, and what is due.
+//! A session's deadlines: a table of one per kind, and what is due. It reads no clock and knows no durations: those are
+//! [`Timeouts`](crate::Timeouts), and what follows from a deadline is `Session::handle_timeout`.
 
 use std::time::Instant;
 

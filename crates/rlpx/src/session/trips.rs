@@ -1,4 +1,6 @@
-//! A session's trips to the curve: the handshake's state, and the one job that may be out for it.
+//! A session's trips to the curve: the handshake's state, and the one job that may be out for it. What a job asks and
+//! what its outputs prove is `handshake`; who runs it, the driver's curve pool (identity, `pool.rs`). A result under
+//! another ticket, or for a handshake given up, changes nothing.
 
 use identity::curve::{CurveJob, CurveOp, CurveResult, Lane, Ticket, Urgency};
 

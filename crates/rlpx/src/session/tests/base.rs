@@ -1,4 +1,5 @@
-//! The base protocol: Hello, Disconnect, Ping, Pong, reserved and unknown codes.
+//! The base protocol: Hello, Disconnect, Ping, Pong, reserved and unknown codes, mostly from a scripted peer.
+//! What goes wrong before Hello is `handshake.rs`, what only time shows `timers.rs`. `rlpx.md`, "p2p Capability".
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! From connect to the second stop.
+//! From connect to the second stop: sizes, tampering, cuts at every byte, refused jobs, the one budget of time.
+//! The packets themselves, with EIP-8's vectors, are tested in `handshake/tests.rs`.
 
 use identity::curve::{CurveResult, Ticket, Urgency};
 

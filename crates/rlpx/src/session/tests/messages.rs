@@ -1,4 +1,5 @@
-//! Messages of capabilities: routing, compression, limits, queues.
+//! Messages of capabilities: routing, compression, limits, queues. `rlpx.md`, "Capability Messaging"; EIP-706.
+//! Base messages are `base.rs`; the queue between a protocol and its connection is tested in `driver/queue.rs`.
 
 use bytes::Bytes;
 use rand::{Rng, RngExt};

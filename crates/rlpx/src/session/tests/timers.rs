@@ -1,4 +1,5 @@
-//! What time does to a session.
+//! What time does to a session: pings, silences, stalled and dripping frames, buffers given back. Time is moved by
+//! hand. The budget before the second admission is `handshake.rs`; deadlines as a table are `timer.rs`.
 
 use std::time::Duration;
 

@@ -1,0 +1,112 @@
+//! Whole nodes on loopback.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use devp2p::{
+    Node, NodeBuilder, NodeEvent, StartError,
+    eth_wire::{BlockBuilder, EthConfig, EthEvent, ForkSchedule, MemoryChain, MemoryPool},
+    identity::NodeKey,
+    rlpx::{self, DisconnectReason, SessionEnd},
+};
+
+#[expect(dead_code, reason = "its main is the example's")]
+#[path = "../examples/protocol.rs"]
+mod protocol;
+
+/// No step of these tests takes a second; only a fault takes this long.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn builder(secret: u8) -> NodeBuilder {
+    let key = NodeKey::from_bytes(&[secret; 32]).unwrap();
+    Node::builder(key).listen(Ipv4Addr::LOCALHOST.into(), 0)
+}
+
+/// A node on the private chain whose genesis block was made at `time`.
+fn on_chain(secret: u8, time: u64) -> NodeBuilder {
+    let genesis = BlockBuilder::genesis(time).build();
+    let forks = ForkSchedule::new(genesis.header.hash, time, &[], &[]);
+    let chain = Arc::new(MemoryChain::new(&genesis));
+    builder(secret).eth(EthConfig::new(1337, forks), chain, Arc::new(MemoryPool::new(1337)))
+}
+
+/// The first event that `wanted` makes something of.
+async fn first<T>(node: &mut devp2p::NodeEvents, wanted: impl Fn(&NodeEvent) -> Option<T>) -> T {
+    let found = async {
+        loop {
+            let event = node.next().await.expect("the node runs");
+            if let Some(found) = wanted(&event) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, found).await.expect("the event comes")
+}
+
+fn ready(event: &NodeEvent) -> Option<()> {
+    matches!(event, NodeEvent::Eth(EthEvent::PeerReady(_))).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_protocol_greets_both_ways() {
+    let mut greetings = tokio::time::timeout(LIMIT, protocol::greetings()).await.unwrap().unwrap();
+    greetings.sort();
+    assert_eq!(greetings, ["hello from Alice", "hello from Bob"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_leads_to_peers_and_shutdown_says_goodbye() {
+    let first_node = on_chain(11, 1).start().await.unwrap();
+    let mut events = first_node.events();
+    let second = on_chain(12, 1).bootnodes([first_node.enode()]).start().await.unwrap();
+    first(&mut events, ready).await;
+    assert_eq!(first_node.peers().await.len(), 1);
+    let told = tokio::time::Instant::now();
+    second.shutdown().await;
+    assert!(told.elapsed() < Duration::from_secs(5));
+    let end = first(&mut events, |event| match event {
+        NodeEvent::Transport(rlpx::Event::PeerDisconnected { end, .. }) => Some(*end),
+        _ => None,
+    });
+    assert_eq!(end.await, SessionEnd::Remote(DisconnectReason::Quitting));
+    first_node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_chain_is_found_and_not_dialed() {
+    let hub = on_chain(21, 1).start().await.unwrap();
+    let mut events = hub.events();
+    let stranger = on_chain(22, 2).bootnodes([hub.enode()]).start().await.unwrap();
+    let friend = on_chain(23, 1).bootnodes([hub.enode()]).start().await.unwrap();
+    first(&mut events, ready).await;
+    // The friend has come after the stranger, and both through the same door.
+    let found = tokio::time::timeout(LIMIT, async {
+        while hub.discovery().unwrap().table().await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    });
+    found.await.expect("discovery knows both");
+    assert_eq!(hub.peers().await.iter().map(|peer| peer.node_id).collect::<Vec<_>>(), [friend.node_id()]);
+    assert_eq!(stranger.peers().await.len(), 0);
+    for node in [hub, stranger, friend] {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn o03_a_port_in_use_is_named_and_nothing_is_left() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = builder(31).discovery_port(port).start().await.err().unwrap();
+    assert!(matches!(&error, StartError::Bind { protocol: "UDP", .. }), "{error}");
+    assert!(error.to_string().contains(&port.to_string()) && error.to_string().contains("--discovery.port"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_discovery_has_no_udp_port() {
+    let node = builder(41).no_discovery().start().await.unwrap();
+    assert!(node.discovery().is_none());
+    assert_eq!((node.enode().udp, node.enr().endpoint().unwrap().udp), (0, 0));
+    assert!(node.enode().to_string().ends_with("?discport=0"));
+    assert_eq!(node.traffic(), devp2p::Traffic::default());
+    node.shutdown().await;
+}
