@@ -1,4 +1,5 @@
-//! What to change when a node says no.
+//! What to change when a node says no: for every way a session can end, one sentence for the user.
+//! The reasons themselves, and their words, are rlpx's.
 
 use devp2p::rlpx::{
     HandshakeError, SessionEnd, SessionError, Wait,

@@ -1,4 +1,5 @@
-//! Flags that several verbs share, named as geth names them.
+//! Flags that several verbs share, named as geth names them, and the types that read their values.
+//! What follows from them (keys, chains) is made in `setup`.
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
@@ -65,6 +66,23 @@ pub(crate) struct ChainArgs {
     /// The chain's genesis.json, in geth's form [default: a private network].
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
+}
+
+/// What the ping verbs are given.
+#[derive(Args)]
+pub(crate) struct PingArgs {
+    /// The node: an enode URL or a record (enr:...).
+    pub(crate) node: Target,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub(crate) verbosity: u8,
 }
 
 /// `--nat`.

@@ -1,4 +1,5 @@
 //! `devp2p discv4`: one exchange with a node over discovery, told to people or as JSON.
+//! The protocol is the crate discv4's; here is only what is asked and how it is told.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -6,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use devp2p::{
     discv4::{Config, Discv4, RequestError},
     identity::{CurvePool, Endpoint, Enode, Enr, EnrBuilder, Host},
@@ -15,7 +16,7 @@ use serde::Serialize;
 use tokio::net::UdpSocket;
 
 use crate::{
-    args::{ChainArgs, KeyArgs, Target},
+    args::PingArgs,
     failure::Failure,
     fork_check::{ForkCheck, client_of},
     logging,
@@ -26,23 +27,7 @@ use crate::{
 #[derive(Subcommand)]
 pub(crate) enum Discv4Command {
     /// Ping a node and ask for its record.
-    Ping(PingCommand),
-}
-
-#[derive(Args)]
-pub(crate) struct PingCommand {
-    /// The node: an enode URL or a record (enr:...).
-    node: Target,
-    #[command(flatten)]
-    key: KeyArgs,
-    #[command(flatten)]
-    chain: ChainArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-    /// 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=5))]
-    verbosity: u8,
+    Ping(PingArgs),
 }
 
 /// What a node told us.

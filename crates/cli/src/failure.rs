@@ -1,4 +1,5 @@
 //! How the program ends when it cannot do what it was asked: one line that names what, where and what to do.
+//! Exit code 2 is for input that the user can mend, 1 for work that failed all the same.
 
 use std::{error::Error, fmt::Display, process::ExitCode};
 

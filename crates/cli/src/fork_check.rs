@@ -1,4 +1,5 @@
-//! A node's fork id beside ours.
+//! A node's fork id beside ours, and the client that its record names (EIP-2124, EIP-7636).
+//! Both ping verbs show them; what they mean is decided by eth-wire.
 
 use std::fmt;
 

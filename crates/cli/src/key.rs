@@ -1,4 +1,5 @@
 //! `devp2p key`: node keys in files.
+//! The file's form and how it is created safely are identity's.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,5 @@
 //! Logs on standard error, as much as `--verbosity` asks for.
+//! What a verb answers goes to standard output, see `output`.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,5 @@
 //! The program `devp2p`: one verb a file. Bad input ends it with one line on standard error and exit code 2.
+//! Everything that a library user may want too stands in the crate devp2p, not here.
 
 mod advice;
 mod args;

@@ -1,4 +1,5 @@
 //! `devp2p node`: one node until it is interrupted. It says who it is once it listens, then how it goes every ten seconds.
+//! Its chain has the genesis block alone: it serves and gossips, and does not follow a consensus.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 

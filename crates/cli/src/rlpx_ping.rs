@@ -1,8 +1,9 @@
 //! `devp2p rlpx`: one connection to a node over the encrypted transport, told to people or as JSON.
+//! Our Status is sent too, and the node's verdict awaited, only where the user names a chain.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use devp2p::{
     eth_wire::{EthVersion, Incoming, MessageKind, Position, Status, intake},
     identity::{CurvePool, Enode, Host},
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     advice,
-    args::{ChainArgs, KeyArgs, Target},
+    args::PingArgs,
     failure::Failure,
     fork_check::ForkCheck,
     logging,
@@ -34,23 +35,7 @@ const VERDICT_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Subcommand)]
 pub(crate) enum RlpxCommand {
     /// Connect to a node, and show who it is and whether it would keep us.
-    Ping(PingCommand),
-}
-
-#[derive(Args)]
-pub(crate) struct PingCommand {
-    /// The node: an enode URL or a record (enr:...).
-    node: Target,
-    #[command(flatten)]
-    key: KeyArgs,
-    #[command(flatten)]
-    chain: ChainArgs,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
-    /// 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=5))]
-    verbosity: u8,
+    Ping(PingArgs),
 }
 
 /// What a node told us.

@@ -1,4 +1,5 @@
-//! From flags to what a node is made of: its key and its chain.
+//! From flags to what a node is made of: its key and its chain. Nothing is written until all input is known to be good.
+//! How a genesis file is read stands in the crate devp2p.
 
 use std::{
     env, fs, io,

@@ -9,14 +9,14 @@ use identity::EnrError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket cannot be bound.
-    #[error("cannot listen on {protocol} {addr}: {error}; choose another {flag} or stop what listens there")]
+    #[error("cannot listen on {protocol} {addr}: {error}; choose another {setting} or stop what listens there")]
     Bind {
         /// TCP or UDP.
         protocol: &'static str,
         /// Where.
         addr: SocketAddr,
-        /// The setting that names the port.
-        flag: &'static str,
+        /// What names the port: the builder's `listen` or `discovery_port`.
+        setting: &'static str,
         /// What the system said.
         error: io::Error,
     },

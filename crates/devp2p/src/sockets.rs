@@ -47,14 +47,14 @@ impl Sockets {
 
     async fn bind_once(on: ListenOn) -> Result<Self, StartError> {
         let tcp_addr = SocketAddr::new(on.ip, on.tcp);
-        let refused = |protocol, addr, flag| move |error| StartError::Bind { protocol, addr, flag, error };
-        let tcp = TcpListener::bind(tcp_addr).await.map_err(refused("TCP", tcp_addr, "--port"))?;
-        let tcp_port = tcp.local_addr().map_err(refused("TCP", tcp_addr, "--port"))?.port();
+        let refused = |protocol, addr, setting| move |error| StartError::Bind { protocol, addr, setting, error };
+        let tcp = TcpListener::bind(tcp_addr).await.map_err(refused("TCP", tcp_addr, "port"))?;
+        let tcp_port = tcp.local_addr().map_err(refused("TCP", tcp_addr, "port"))?.port();
         if !on.discovery {
             return Ok(Self { tcp, tcp_port, udp: None, udp_port: 0 });
         }
         let udp_addr = SocketAddr::new(on.ip, on.udp.unwrap_or(tcp_port));
-        let failed = refused("UDP", udp_addr, "--discovery.port");
+        let failed = refused("UDP", udp_addr, "discovery port");
         let udp = UdpSocket::bind(udp_addr).await.map_err(failed)?;
         let udp_port = udp.local_addr().map_err(failed)?.port();
         Ok(Self { tcp, tcp_port, udp: Some(udp), udp_port })

@@ -98,7 +98,7 @@ async fn o03_a_port_in_use_is_named_and_nothing_is_left() {
     let port = taken.local_addr().unwrap().port();
     let error = builder(31).discovery_port(port).start().await.err().unwrap();
     assert!(matches!(&error, StartError::Bind { protocol: "UDP", .. }), "{error}");
-    assert!(error.to_string().contains(&port.to_string()) && error.to_string().contains("--discovery.port"));
+    assert!(error.to_string().contains(&port.to_string()) && error.to_string().contains("discovery port"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

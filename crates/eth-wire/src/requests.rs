@@ -223,9 +223,10 @@ impl<T> Requests<T> {
         self.ended.insert(id, (ended.peer, kind));
         self.ended_order.push_back((now.instant, id));
         if self.ended_order.len() > MAX_LATE_REQUESTS
-            && let Some((_, oldest)) = self.ended_order.pop_front() {
-                self.ended.remove(&oldest);
-            }
+            && let Some((_, oldest)) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
         Some(ended)
     }
 

@@ -109,7 +109,13 @@ impl Admission<'_> {
         (node_id == self.local).then_some(Verdict::Refuse(Refusal::OwnKey, DisconnectReason::ConnectedToSelf))
     }
 
-    fn hold_before_greeting(&self, now: Instant, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+    fn hold_before_greeting(
+        &self,
+        now: Instant,
+        id: PeerId,
+        entry: &Entry,
+        node_id: NodeId,
+    ) -> Option<Verdict> {
         let end = entry.since.checked_add(self.config.times.hold);
         let mut hold = None;
         for (_, other) in self.peers.with_node(node_id).filter(|(other, _)| *other != id) {
@@ -117,7 +123,9 @@ impl Admission<'_> {
                 // A dial of ours that has the right of way and has reached somebody.
                 Stage::Handshaking if self.outranks(other, entry, node_id) => hold = hold.or(Some(end)),
                 // The remote node may be about to take the other one.
-                Stage::Greeted | Stage::Introduced if self.outranks(entry, other, node_id) => hold = hold.or(Some(end)),
+                Stage::Greeted | Stage::Introduced if self.outranks(entry, other, node_id) => {
+                    hold = hold.or(Some(end))
+                }
                 Stage::Greeted | Stage::Introduced => hold = Some(None),
                 Stage::Dialing
                 | Stage::Handshaking

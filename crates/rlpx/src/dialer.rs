@@ -17,8 +17,9 @@ use crate::{
     expiring::Expiring,
     p2p::DisconnectReason,
     server_config::{
-        CANDIDATE_WINDOW, MAX_CANDIDATES_PER_WINDOW, MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE, MAX_REDIAL_RECORDS,
-        MAX_STATIC_PEERS, REDIAL_MEMORY, STABLE_SESSION, SITE_DIAL_WINDOW, ServerConfig, ServerTimes,
+        CANDIDATE_WINDOW, MAX_CANDIDATES_PER_WINDOW, MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE,
+        MAX_REDIAL_RECORDS, MAX_STATIC_PEERS, REDIAL_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION, ServerConfig,
+        ServerTimes,
     },
 };
 
@@ -191,7 +192,13 @@ impl Dialer {
     }
 
     /// The last connection with a node has ended.
-    pub(crate) fn handle_parting(&mut self, now: Instant, times: &ServerTimes, node_id: NodeId, parted: Parted<'_>) {
+    pub(crate) fn handle_parting(
+        &mut self,
+        now: Instant,
+        times: &ServerTimes,
+        node_id: NodeId,
+        parted: Parted<'_>,
+    ) {
         let parting = parted.judge();
         let jitter = self.rng.random_range(0.0..MAX_JITTER);
         if let Some(peer) = self.statics.get_mut(&node_id) {
@@ -208,7 +215,9 @@ impl Dialer {
             let known = self.redials.find(now, &node_id).map_or(0, |redial| redial.failures);
             let (failures, delay) = match parting {
                 Parting::Stable => (0, grown(times.redial, times.redial_max, 0, jitter)),
-                Parting::Early => (known.saturating_add(1), grown(times.redial, times.redial_max, known, jitter)),
+                Parting::Early => {
+                    (known.saturating_add(1), grown(times.redial, times.redial_max, known, jitter))
+                }
                 Parting::Unsuitable => (known, grown(times.unsuitable, times.unsuitable, 0, jitter)),
             };
             self.record_redial(node_id, Redial { not_before: later(now, delay), failures });

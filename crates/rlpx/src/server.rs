@@ -21,8 +21,8 @@ use crate::{
     peer::PeerId,
     peer_set::{Entry, Origin, PeerSet, Stage},
     server_config::{
-        MAX_DIAL_ADDRESSES, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_STATIC_PEERS, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS,
-        ServerConfig,
+        MAX_DIAL_ADDRESSES, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_STATIC_PEERS,
+        MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, ServerConfig,
     },
 };
 
@@ -237,7 +237,9 @@ impl Server {
 
     /// The remote node has proved to be `remote`; the session stands at its first stop.
     pub fn handle_authenticated(&mut self, now: Now, id: PeerId, remote: PublicKey) {
-        let Some(entry) = self.peers.entry_mut(id).filter(|entry| entry.stage == Stage::Handshaking) else { return };
+        let Some(entry) = self.peers.entry_mut(id).filter(|entry| entry.stage == Stage::Handshaking) else {
+            return;
+        };
         let node_id = remote.node_id();
         entry.public_key = Some(remote);
         entry.node_id = Some(node_id);
@@ -306,9 +308,8 @@ impl Server {
         let (static_peer, trusted) = (self.dialer.is_static(&node_id), self.trusted.contains(&node_id));
         self.outputs.push_back(Output::Establish { id, static_peer, trusted });
         // Our own dials to the node that have shown nobody anything yet.
-        let early = |entry: &Entry| {
-            !entry.is_inbound() && matches!(entry.stage, Stage::Dialing | Stage::Handshaking)
-        };
+        let early =
+            |entry: &Entry| !entry.is_inbound() && matches!(entry.stage, Stage::Dialing | Stage::Handshaking);
         let needless: Vec<PeerId> =
             self.peers.with_node(node_id).filter(|(_, entry)| early(entry)).map(|(id, _)| id).collect();
         for id in needless {
@@ -457,7 +458,8 @@ impl Server {
     /// Says goodbye to every peer; accepts and dials nobody from now on.
     pub fn shutdown(&mut self, now: Now) {
         self.shutting_down = true;
-        let ids: Vec<PeerId> = self.peers.iter().filter(|(_, entry)| !entry.is_closing()).map(|(id, _)| id).collect();
+        let ids: Vec<PeerId> =
+            self.peers.iter().filter(|(_, entry)| !entry.is_closing()).map(|(id, _)| id).collect();
         for id in ids {
             self.part(now, id, DisconnectReason::Quitting);
         }

@@ -20,10 +20,10 @@ use bytes::Bytes;
 use identity::{AddressPolicy, CurvePool, Endpoint, Enode, Host, NodeKey, PublicKey};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
-    Candidate, CapabilityName, CommandError, ConfigError, ConnectError, Connection, DisconnectReason, Event, EventStream,
-    Link, LocalCapability, MAX_QUEUED_LEN, Message, PeerInfo, Protocol, ProtocolSession, ProtocolVersion, Refusal,
-    Reject, SendError, Server, ServerBuilder, ServerConfig, ServerTimes, SessionConfig, SessionEnd, SharedMessage,
-    Timeouts, protocol,
+    Candidate, CapabilityName, CommandError, ConfigError, ConnectError, Connection, DisconnectReason, Event,
+    EventStream, Link, LocalCapability, MAX_QUEUED_LEN, Message, PeerInfo, Protocol, ProtocolSession,
+    ProtocolVersion, Refusal, Reject, SendError, Server, ServerBuilder, ServerConfig, ServerTimes,
+    SessionConfig, SessionEnd, SharedMessage, Timeouts, protocol,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -62,7 +62,10 @@ impl Stage {
     }
 
     fn builder(&self, key: &Arc<NodeKey>, listener: TcpListener) -> ServerBuilder {
-        Server::builder(self.pool.handle(Arc::clone(key))).listener(listener).client_name("test/1").config(quick())
+        Server::builder(self.pool.handle(Arc::clone(key)))
+            .listener(listener)
+            .client_name("test/1")
+            .config(quick())
     }
 
     fn start(&self, key: Arc<NodeKey>, builder: ServerBuilder) -> Node {
@@ -78,7 +81,8 @@ impl Stage {
     }
 
     async fn open(&self, key: &Arc<NodeKey>, name: &str, to: &Node) -> Result<Connection, ConnectError> {
-        let capabilities = vec![LocalCapability::new(CapabilityName::new(name).unwrap(), 1, V1.message_count)];
+        let capabilities =
+            vec![LocalCapability::new(CapabilityName::new(name).unwrap(), 1, V1.message_count)];
         let config = SessionConfig::new(key.public_key(), "tool/1", capabilities);
         let address = to.server.local_addr().unwrap();
         within(Server::connect(self.pool.handle(Arc::clone(key)), config, address, to.key.public_key())).await
@@ -118,8 +122,12 @@ impl Node {
     /// How an attempt ended that led to no session, ours or someone's with us.
     async fn turned_away(&mut self) -> (PublicKey, SessionEnd) {
         match self.event().await {
-            Event::DialFailed { public_key, end, .. } | Event::Refused { public_key, end, .. } => (public_key, end),
-            other @ (Event::PeerConnected(_) | Event::PeerDisconnected { .. } | Event::Lagged(_)) => panic!("{other:?}"),
+            Event::DialFailed { public_key, end, .. } | Event::Refused { public_key, end, .. } => {
+                (public_key, end)
+            }
+            other @ (Event::PeerConnected(_) | Event::PeerDisconnected { .. } | Event::Lagged(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -184,13 +192,20 @@ async fn two_servers_talk_whoever_dialed() {
     let (told, mut heard) = mpsc::channel(4);
     let key = stage.key();
     let asks = telling("echo", told, Some(Bytes::from_static(b"hello")));
-    let mut asker = stage.start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(asks)));
+    let mut asker =
+        stage.start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(asks)));
     for asker_dials in [true, false] {
         let (dialer, other) = if asker_dials { (&asker, &answers) } else { (&answers, &asker) };
         dialer.server.add_peer(other.enode()).await.unwrap();
         let (seen, by_other) = (asker.connected().await, answers.connected().await);
-        assert_eq!(within(heard.recv()).await.unwrap(), Message { code: 1, payload: Bytes::from_static(b"hello") });
-        assert_eq!((seen.public_key, by_other.public_key), (answers.key.public_key(), asker.key.public_key()));
+        assert_eq!(
+            within(heard.recv()).await.unwrap(),
+            Message { code: 1, payload: Bytes::from_static(b"hello") }
+        );
+        assert_eq!(
+            (seen.public_key, by_other.public_key),
+            (answers.key.public_key(), asker.key.public_key())
+        );
         assert_eq!((seen.inbound, by_other.inbound), (!asker_dials, asker_dials));
         assert_eq!((seen.static_peer, by_other.static_peer), (asker_dials, !asker_dials));
         assert_eq!((seen.client_name.as_str(), seen.shared.len()), ("test/1", 1));
@@ -328,7 +343,11 @@ async fn h16_two_servers_that_keep_each_other_have_one_session() {
         let (first, second) = tokio::join!(to_other, to_one);
         first.and(second).unwrap();
         let (a, b) = (one.connected().await, other.connected().await);
-        assert_eq!((a.remote_addr, a.local_addr), (b.local_addr, b.remote_addr), "one session, the same for both");
+        assert_eq!(
+            (a.remote_addr, a.local_addr),
+            (b.local_addr, b.remote_addr),
+            "one session, the same for both"
+        );
         assert_ne!(a.inbound, b.inbound);
         assert_eq!((one.server.peer_count(), other.server.peer_count()), (1, 1));
     }
@@ -410,7 +429,10 @@ async fn the_tool_sends_receives_and_says_goodbye() {
     let stage = Stage::new();
     let mut node = stage.echoing().await;
     let mut tool = stage.tool(&node).await;
-    assert_eq!((tool.hello().client_name.as_str(), tool.hello().public_key), ("test/1", node.key.public_key()));
+    assert_eq!(
+        (tool.hello().client_name.as_str(), tool.hello().public_key),
+        ("test/1", node.key.public_key())
+    );
     assert_eq!(tool.hello().listen_port, node.server.local_addr().unwrap().port());
     assert_eq!((tool.shared()[0].version, tool.shared()[0].offset), (1, 16));
     ask_echo(&mut tool, b"ping").await;
@@ -456,7 +478,9 @@ async fn s07_shutdown_says_quitting_to_every_peer_and_frees_the_port() {
     // Neither one that says nothing nor one that does not read holds it up.
     let silent = TcpStream::connect(address).await.unwrap();
     let (server, again) = (node.server.clone(), node.server.clone());
-    timeout(Duration::from_secs(5), async { tokio::join!(server.shutdown(), again.shutdown()) }).await.unwrap();
+    timeout(Duration::from_secs(5), async { tokio::join!(server.shutdown(), again.shutdown()) })
+        .await
+        .unwrap();
     for mut tool in tools {
         assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
     }
@@ -466,7 +490,9 @@ async fn s07_shutdown_says_quitting_to_every_peer_and_frees_the_port() {
     for _ in 0..20 {
         assert!(matches!(node.event().await, Event::PeerDisconnected { .. }));
     }
-    assert!(within(node.events.next()).await.is_none() && within(node.server.events().next()).await.is_none());
+    assert!(
+        within(node.events.next()).await.is_none() && within(node.server.events().next()).await.is_none()
+    );
     TcpListener::bind(address).await.unwrap();
 }
 
@@ -573,14 +599,16 @@ async fn s05_a_panic_costs_its_peer_alone() {
     });
     let key = stage.key();
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
-    let builder = builder.protocol(Arc::new(beside.clone())).protocol(Arc::new(in_task)).protocol(Arc::new(own_task));
+    let builder =
+        builder.protocol(Arc::new(beside.clone())).protocol(Arc::new(in_task)).protocol(Arc::new(own_task));
     let node = stage.start(key, builder.protocol(Arc::new(at_start)));
 
     let mut honest = stage.tool(&node).await;
     ask_echo(&mut honest, b"before").await;
     let end = SessionEnd::Remote(DisconnectReason::SubprotocolError);
     for (count, name) in ["bad", "task", "worse"].into_iter().enumerate() {
-        let capabilities = [name, "beside"].map(|name| LocalCapability::new(CapabilityName::new(name).unwrap(), 1, 2));
+        let capabilities =
+            [name, "beside"].map(|name| LocalCapability::new(CapabilityName::new(name).unwrap(), 1, 2));
         let key = stage.key();
         let config = SessionConfig::new(key.public_key(), "tool/1", capabilities.to_vec());
         let address = node.server.local_addr().unwrap();
@@ -613,7 +641,8 @@ async fn a_protocol_without_room_stops_the_reading_and_then_costs_the_peer() {
     node.connected().await;
     // Far more than the socket and the session's buffers hold between the two.
     let flood = async {
-        let payload: Bytes = (0..1u32 << 18).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+        let payload: Bytes =
+            (0..1u32 << 18).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
         for _ in 0..64 {
             if tool.send(0, 0, payload.clone()).await.is_err() {
                 return;
@@ -662,15 +691,16 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
     let stage = Stage::new();
     let script = Scripted::new("echo", Script::default());
     let key = stage.key();
-    let mut node =
-        stage.start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
+    let mut node = stage
+        .start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
     let mut tool = stage.tool(&node).await;
     node.connected().await;
     let link = script.script.links.lock().unwrap()[0].clone();
     assert_eq!(link.try_send(SharedMessage::new(2, Bytes::new())), Err(SendError::UnknownCode));
     assert_eq!(link.try_send(SharedMessage::new(0, vec![0; 0x100_0000].into())), Err(SendError::TooLarge));
     // Incompressible, so that what is queued is what is written.
-    let payload: Bytes = (0..1u32 << 15).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+    let payload: Bytes =
+        (0..1u32 << 15).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
     let message = SharedMessage::new(0, payload.clone());
     let mut sent = 0;
     let fill = async {
@@ -751,7 +781,8 @@ async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_w
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
     let node = stage.start(key, builder);
     let address = node.server.local_addr().unwrap();
-    let greetings: [&[u8]; 4] = [b"", b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 2, 0, 1, 0, 1], &[0x01, 0x00, 0x04]];
+    let greetings: [&[u8]; 4] =
+        [b"", b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 2, 0, 1, 0, 1], &[0x01, 0x00, 0x04]];
     for greeting in greetings {
         let mut stream = TcpStream::connect(address).await.unwrap();
         if !greeting.is_empty() {

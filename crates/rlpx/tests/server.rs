@@ -9,8 +9,8 @@ use std::{
 
 use identity::{AddressPolicy, Endpoint, Enode, Host, NodeKey, Now, PublicKey};
 use rlpx::{
-    Candidate, CommandError, DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, ServerTimes, SessionEnd,
-    SessionError,
+    Candidate, CommandError, DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, ServerTimes,
+    SessionEnd, SessionError,
     server::{Output, Server},
 };
 
@@ -166,7 +166,8 @@ fn admission_follows_the_table() {
     ];
     for (inbound, dialed, who, comes_in, expected) in rows {
         let trusted = vec![key(9).node_id()];
-        let mut story = Story::new(ServerConfig { max_peers: 6, dial_ratio: 2, trusted, ..Default::default() });
+        let mut story =
+            Story::new(ServerConfig { max_peers: 6, dial_ratio: 2, trusted, ..Default::default() });
         for number in 1..=inbound {
             let (id, outputs) = story.come_in(number);
             assert_eq!(outputs, [established(id)]);
@@ -190,7 +191,11 @@ fn admission_follows_the_table() {
         };
         match expected {
             Some(reason) => assert_eq!(outputs, [Output::Disconnect(id, reason)], "{who}"),
-            None => assert_eq!(outputs, [Output::Establish { id, static_peer: false, trusted: who == 9 }], "{who}"),
+            None => assert_eq!(
+                outputs,
+                [Output::Establish { id, static_peer: false, trusted: who == 9 }],
+                "{who}"
+            ),
         }
     }
     let mut story = Story::new(ServerConfig::default());
@@ -367,7 +372,14 @@ fn dial_policy_follows_the_rounds() {
             // Two peers may be dialed and nobody is: three dials at once, for that is the most; ourselves never.
             Round {
                 after: 0,
-                found: &[(OWN, "77.0.0.9"), (1, "77.0.1.1"), (1, "77.0.1.1"), (2, "77.0.2.1"), (3, "77.0.3.1"), (4, "77.0.4.1")],
+                found: &[
+                    (OWN, "77.0.0.9"),
+                    (1, "77.0.1.1"),
+                    (1, "77.0.1.1"),
+                    (2, "77.0.2.1"),
+                    (3, "77.0.3.1"),
+                    (4, "77.0.4.1"),
+                ],
                 reached: &[],
                 ended: &[],
                 dialed: &[1, 2, 3],
@@ -375,11 +387,23 @@ fn dial_policy_follows_the_rounds() {
             // One of the two has been found: two slots, of which two dials under way take both.
             Round { after: 1, found: &[(4, "77.0.4.1")], reached: &[1], ended: &[], dialed: &[] },
             // A dial fails: room for one. Nobody who was dialed less than 35 s ago, or is a peer.
-            Round { after: 1, found: &[(2, "77.0.5.1"), (1, "77.0.6.1"), (4, "77.0.4.1")], reached: &[], ended: &[2], dialed: &[4] },
+            Round {
+                after: 1,
+                found: &[(2, "77.0.5.1"), (1, "77.0.6.1"), (4, "77.0.4.1")],
+                reached: &[],
+                ended: &[2],
+                dialed: &[4],
+            },
             // Both places taken: no more dials, whoever is found.
             Round { after: 1, found: &[(5, "77.0.5.1")], reached: &[3], ended: &[4], dialed: &[] },
             // A peer goes: two slots again. One second is early for it.
-            Round { after: 1, found: &[(3, "77.0.3.1"), (5, "77.0.5.1")], reached: &[], ended: &[3], dialed: &[5] },
+            Round {
+                after: 1,
+                found: &[(3, "77.0.3.1"), (5, "77.0.5.1")],
+                reached: &[],
+                ended: &[3],
+                dialed: &[5],
+            },
             // 35 s and their jitter later it may be dialed again.
             Round { after: 44, found: &[(3, "77.0.3.1")], reached: &[], ended: &[5], dialed: &[3] },
         ],
@@ -407,9 +431,9 @@ fn s03_planted_addresses_make_no_flooder_of_us() {
         story.wait(Duration::from_millis(250));
     }
     for (at, address) in &dialed {
-        let within = |window: u64| dialed.iter().filter(move |(other, _)| {
-            other >= at && *other < *at + Duration::from_secs(window)
-        });
+        let within = |window: u64| {
+            dialed.iter().filter(move |(other, _)| other >= at && *other < *at + Duration::from_secs(window))
+        };
         assert_eq!(within(35).filter(|(_, other)| other == address).count(), 1);
         assert!(within(10).count() <= 2);
     }
@@ -576,12 +600,14 @@ fn a_static_peer_waits_while_there_is_no_room_and_goes_first_when_there_is() {
 fn names_are_looked_up_at_each_dial_and_their_addresses_checked() {
     let named = Enode { host: Host::Dns("node.example.org".into()), ..enode(1) };
     let net_restrict = "10.0.0.0/8".parse().unwrap();
-    let mut story = Story::new(ServerConfig { net_restrict, static_peers: vec![named], ..Default::default() });
+    let mut story =
+        Story::new(ServerConfig { net_restrict, static_peers: vec![named], ..Default::default() });
     for _ in 0..2 {
         let outputs = story.outputs();
         let [Output::Resolve { id, name, port: 1 }] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!(name, "node.example.org");
-        let found: Vec<SocketAddr> = ["77.0.0.1:1", "10.1.1.1:1", "[::1]:1", "10.1.1.2:1"].map(|text| text.parse().unwrap()).into();
+        let found: Vec<SocketAddr> =
+            ["77.0.0.1:1", "10.1.1.1:1", "[::1]:1", "10.1.1.2:1"].map(|text| text.parse().unwrap()).into();
         story.server.handle_resolved(story.now, *id, &found);
         let connect = Output::Connect { id: *id, remote: key(1), addresses: vec![found[1], found[3]] };
         assert_eq!(story.outputs(), [connect]);
@@ -620,7 +646,8 @@ fn h17_the_second_session_of_a_node_is_refused_and_the_first_unharmed() {
 #[test]
 fn p10_only_fifteen_are_told_at_once_why_they_have_to_go() {
     let mut story = Story::new(ServerConfig { max_peers: 0, max_pending: 100, ..Default::default() });
-    let told = (0..40).filter(|number| matches!(story.come_in(*number).1[..], [Output::Disconnect(..)])).count();
+    let told =
+        (0..40).filter(|number| matches!(story.come_in(*number).1[..], [Output::Disconnect(..)])).count();
     assert_eq!(told, 15);
     assert_eq!(story.count(Refusal::TooManyPeers), 40);
 }
@@ -678,7 +705,11 @@ fn s07_shutdown_says_goodbye_to_all_who_have_proved_a_key() {
 
 #[test]
 fn s08_churn_leaves_nothing_behind() {
-    let times = ServerTimes { redial: Duration::from_secs(1), redial_max: Duration::from_secs(1), ..Default::default() };
+    let times = ServerTimes {
+        redial: Duration::from_secs(1),
+        redial_max: Duration::from_secs(1),
+        ..Default::default()
+    };
     let mut story = Story::new(ServerConfig { times, ..Default::default() });
     for round in 0..20_000u16 {
         let (id, _) = story.come_in(round % 500);

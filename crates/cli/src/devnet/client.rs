@@ -1,4 +1,5 @@
 //! The client behind one node of the devnet: a pool and a chain of its own, which note when each item arrived.
+//! The pool and chain themselves are eth-wire's in-memory ones.
 
 use std::sync::Arc;
 

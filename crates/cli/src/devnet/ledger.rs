@@ -1,4 +1,5 @@
 //! When each item entered the network and when each node had it, read from the nodes' own pools and chains.
+//! Counts deliveries; how they are shown stands in `summary`.
 
 use std::{
     collections::BTreeMap,

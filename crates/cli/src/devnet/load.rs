@@ -1,4 +1,5 @@
 //! What enters the network, as a seed says: which node a transaction enters at, who makes the next block, who stops.
+//! When it enters is decided in `run`.
 
 use bytes::Bytes;
 use devp2p::{

@@ -1,4 +1,5 @@
 //! A run from the first node's start to the summary: connect, let items enter, stop some nodes, wait for the rest.
+//! The nodes stand in `swarm`, what enters in `load`, what arrived in `ledger`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! What a run of the devnet came to, for people and as one JSON object.
+//! Numbers are made in `ledger` and `swarm`; here they are only named and written.
 
 use std::{fmt, time::Duration};
 

@@ -1,4 +1,5 @@
 //! The nodes of the devnet: complete ones that share nothing but the process and the threads for curve work.
+//! Each knows the first one's URL; whom it finds and dials is its own affair.
 
 use std::{
     collections::BTreeMap,

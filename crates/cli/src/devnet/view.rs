@@ -1,4 +1,5 @@
 //! What a run shows while it goes: a table that redraws itself on a terminal, one line a second elsewhere.
+//! With `--json` it shows nothing: then the summary is all there is.
 
 use std::{
     fmt::Write as _,

@@ -92,6 +92,6 @@ fn o03_a_port_in_use_leaves_nothing_behind() {
     refused(&["node", "--datadir", datadir_name, "--port", &port], &port);
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = udp.local_addr().unwrap().port().to_string();
-    refused(&["node", "--datadir", datadir_name, "--port", "0", "--discovery.port", &port], "--discovery.port");
+    refused(&["node", "--datadir", datadir_name, "--port", "0", "--discovery.port", &port], "another discovery port");
     assert!(!Path::new(&datadir).exists());
 }

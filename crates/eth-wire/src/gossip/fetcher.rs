@@ -317,9 +317,10 @@ impl Fetcher {
     /// `peer` no longer counts as having `hash`.
     fn withdraw(&mut self, peer: PeerId, hash: &Hash) {
         if let Some(announcing) = self.peers.get_mut(&peer)
-            && let Some(order) = announcing.tracked.remove(hash) {
-                announcing.ready.remove(&order);
-            }
+            && let Some(order) = announcing.tracked.remove(hash)
+        {
+            announcing.ready.remove(&order);
+        }
         let Some(entry) = self.entries.get_mut(hash) else { return };
         entry.announcers.retain(|announcer| announcer.peer != peer);
         if entry.announcers.is_empty() {

@@ -32,9 +32,10 @@ impl Recent {
         self.judged_order.push_back((number, hash));
         if self.judged_order.len() > RECENT_TRANSACTIONS
             && let Some((number, oldest)) = self.judged_order.pop_front()
-                && self.judged.get(&oldest) == Some(&number) {
-                    self.judged.remove(&oldest);
-                }
+            && self.judged.get(&oldest) == Some(&number)
+        {
+            self.judged.remove(&oldest);
+        }
     }
 
     /// Whether the pool has judged the transaction lately.

@@ -117,7 +117,11 @@ impl Attached {
     ///
     /// # Errors
     /// The reason to disconnect the peer with.
-    pub(super) async fn handle_message(&mut self, seat: usize, message: Message) -> Result<bool, DisconnectReason> {
+    pub(super) async fn handle_message(
+        &mut self,
+        seat: usize,
+        message: Message,
+    ) -> Result<bool, DisconnectReason> {
         self.traffic.message_in();
         self.waiting.push_back((seat, message));
         match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
@@ -178,7 +182,8 @@ impl Attached {
             return Poll::Ready(result);
         }
         // Every queue is asked, so that each of them wakes the task.
-        let ready = self.seats.iter().filter(|seat| has_room && seat.link.queue().poll_item(cx).is_ready()).count();
+        let ready =
+            self.seats.iter().filter(|seat| has_room && seat.link.queue().poll_item(cx).is_ready()).count();
         if ready > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 

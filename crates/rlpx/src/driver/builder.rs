@@ -18,11 +18,19 @@ use tokio::{
 };
 
 use super::{
-    Server, event::MAX_EVENTS, listener, now, peer_task::Common, protocol::Protocol, server_task::{Intake, ServerTask},
-    spawn, traffic::Counts,
+    Server,
+    event::MAX_EVENTS,
+    listener, now,
+    peer_task::Common,
+    protocol::Protocol,
+    server_task::{Intake, ServerTask},
+    spawn,
+    traffic::Counts,
 };
 use crate::{
-    CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts, dialer::Candidate, server,
+    CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,
+    dialer::Candidate,
+    server,
     server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
 };
 
@@ -176,7 +184,8 @@ fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalCapability>,
     let mut capabilities: Vec<LocalCapability> = Vec::new();
     for protocol in protocols {
         let text = || protocol.name().to_owned();
-        let name = CapabilityName::new(protocol.name()).map_err(|_| ConfigError::ProtocolName { name: text() })?;
+        let name =
+            CapabilityName::new(protocol.name()).map_err(|_| ConfigError::ProtocolName { name: text() })?;
         if capabilities.iter().any(|other| other.capability.name == name) {
             return Err(ConfigError::ProtocolTwice { name: text() });
         }

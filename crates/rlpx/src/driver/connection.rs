@@ -70,7 +70,8 @@ impl Connection {
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = connected.map_err(|error| ConnectError::Tcp { address, error })?;
         let lane = Lane(u64::from(address.port()));
-        let mut wire = Wire::dialed(stream, curve, Arc::new(config), (remote, lane), Counts::default().traffic());
+        let mut wire =
+            Wire::dialed(stream, curve, Arc::new(config), (remote, lane), Counts::default().traffic());
         loop {
             match wire.output() {
                 Some(SessionOutput::Authenticated { .. }) => wire.session().admit(now()),
@@ -125,7 +126,9 @@ impl Connection {
             match self.wire.session().send(now(), protocol, &message) {
                 Ok(()) => break,
                 Err(SendError::Full) => self.turn().await,
-                Err(error @ (SendError::Closed | SendError::TooLarge | SendError::UnknownCode)) => return Err(error),
+                Err(error @ (SendError::Closed | SendError::TooLarge | SendError::UnknownCode)) => {
+                    return Err(error);
+                }
             }
         }
         let end = self.wire.session().queued();
@@ -143,7 +146,9 @@ impl Connection {
                 self.inbox.push_back(Received { protocol, message });
             }
             Some(SessionOutput::Closed(end)) => self.end = Some(end),
-            Some(SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } | SessionOutput::Curve(_)) => {}
+            Some(
+                SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } | SessionOutput::Curve(_),
+            ) => {}
             None => self.wire.turn().await,
         }
     }
@@ -180,6 +185,9 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("hello", &self.hello).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("hello", &self.hello)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::queue::{PushError, Queue};
 use crate::{
-    Refusal, SendError, SharedMessage, capability::SharedCapability, config::MAX_MESSAGE_LEN, p2p::DisconnectReason,
-    peer::PeerId,
+    Refusal, SendError, SharedMessage, capability::SharedCapability, config::MAX_MESSAGE_LEN,
+    p2p::DisconnectReason, peer::PeerId,
 };
 
 /// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::{attached::Attached, now, protocol::Protocol, traffic::Counts, wire::Wire};
 use crate::{
-    Hello, ServerTimes, SessionConfig, SessionEnd, SessionError, SessionOutput, SharedCapability, p2p::DisconnectReason,
+    Hello, ServerTimes, SessionConfig, SessionEnd, SessionError, SessionOutput, SharedCapability,
+    p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
 };
 
@@ -161,7 +162,8 @@ impl PeerTask {
     }
 
     async fn establish(&mut self, static_peer: bool, trusted: bool) {
-        let local_addr = self.wire.stream().local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let local_addr =
+            self.wire.stream().local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let session = self.wire.session();
         let (Some(public_key), Some(hello)) = (session.remote(), session.hello().cloned()) else { return };
         let shared: Vec<SharedCapability> = session.shared().to_vec();

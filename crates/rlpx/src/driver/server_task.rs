@@ -157,11 +157,20 @@ impl ServerTask {
         let (sender, orders) = mpsc::channel(MAX_ORDERS);
         let (curve, session) = (common.curve.clone(), Arc::clone(&common.session));
         let wire = Wire::accepted(stream, curve, session, Lane(id.0), common.counts.traffic());
-        let task =
-            PeerTask { id, common, orders, wire, remote_addr: from, inbound: true, attached: None, busy: false };
+        let task = PeerTask {
+            id,
+            common,
+            orders,
+            wire,
+            remote_addr: from,
+            inbound: true,
+            attached: None,
+            busy: false,
+        };
         let task = self.tasks.spawn(async move { (id, task.run().await) });
         let orders = Some(sender);
-        self.live.insert(id, Live { orders, task, address: from, inbound: true, public_key: None, info: None });
+        self.live
+            .insert(id, Live { orders, task, address: from, inbound: true, public_key: None, info: None });
     }
 
     fn dial(&mut self, id: PeerId, remote: PublicKey, addresses: Vec<SocketAddr>) {
@@ -312,7 +321,9 @@ async fn next_accepted(
     }
 }
 
-async fn next_candidate(candidates: &mut Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>) -> Option<Candidate> {
+async fn next_candidate(
+    candidates: &mut Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
+) -> Option<Candidate> {
     match candidates {
         Some(candidates) => poll_fn(|cx| candidates.as_mut().poll_next(cx)).await,
         None => pending().await,
