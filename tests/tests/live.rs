@@ -1,6 +1,18 @@
 //! Tests against real clients on loopback. Without geth each fails with one line that says how to get it.
 
+#[path = "live/chain.rs"]
+mod chain;
+#[path = "live/discovery.rs"]
+mod discovery;
 #[path = "live/genesis.rs"]
 mod genesis;
+#[path = "live/gossip.rs"]
+mod gossip;
+#[path = "live/handshake.rs"]
+mod handshake;
 #[path = "live/launcher.rs"]
 mod launcher;
+#[path = "live/ours.rs"]
+mod ours;
+#[path = "live/transport.rs"]
+mod transport;

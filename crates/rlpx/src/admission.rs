@@ -124,7 +124,7 @@ impl Admission<'_> {
                 Stage::Handshaking if self.outranks(other, entry, node_id) => hold = hold.or(Some(end)),
                 // The remote node may be about to take the other one.
                 Stage::Greeted | Stage::Introduced if self.outranks(entry, other, node_id) => {
-                    hold = hold.or(Some(end))
+                    hold = hold.or(Some(end));
                 }
                 Stage::Greeted | Stage::Introduced => hold = Some(None),
                 Stage::Dialing

@@ -18,14 +18,8 @@ use tokio::{
 };
 
 use super::{
-    Server,
-    event::MAX_EVENTS,
-    listener, now,
-    peer_task::Common,
-    protocol::Protocol,
-    server_task::{Intake, ServerTask},
-    spawn,
-    traffic::Counts,
+    Server, event::MAX_EVENTS, intake::Intake, listener, now, peer_task::Common, protocol::Protocol,
+    server_task::ServerTask, spawn, traffic::Counts,
 };
 use crate::{
     CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,

@@ -82,7 +82,7 @@ impl Connection {
                 Some(SessionOutput::Closed(end)) => {
                     let hello = wire.session().hello().cloned().map(Box::new);
                     if matches!(end, SessionEnd::Local { .. }) {
-                        wire.linger().await;
+                        Box::pin(wire.linger()).await;
                     }
                     return Err(ConnectError::Session { end, hello });
                 }
@@ -177,7 +177,7 @@ impl Connection {
             }
         };
         if matches!(end, SessionEnd::Local { .. }) {
-            self.wire.linger().await;
+            Box::pin(self.wire.linger()).await;
         }
         end
     }

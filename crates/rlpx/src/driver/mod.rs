@@ -10,6 +10,7 @@ mod connection;
 mod dial;
 mod event;
 mod function;
+mod intake;
 mod link;
 mod listener;
 mod peer_task;
@@ -35,7 +36,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::server_task::Command;
+use self::intake::Command;
 pub use self::{
     builder::{ConfigError, ServerBuilder},
     connection::{ConnectError, Connection, Received},

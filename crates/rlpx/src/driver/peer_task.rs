@@ -90,18 +90,19 @@ impl PeerTask {
             attached.close(&end);
         }
         if matches!(end, SessionEnd::Local { .. }) {
-            self.wire.linger().await;
+            Box::pin(self.wire.linger()).await;
         }
         end
     }
 
     /// Waits for one thing to happen.
     async fn wait(&mut self) -> Option<SessionEnd> {
-        let has_room = self.wire.session().has_room();
+        let (running, has_room) = (self.wire.session().is_running(), self.wire.session().has_room());
         let protocols = async {
             match &mut self.attached {
-                Some(attached) => attached.turn(has_room).await,
-                None => std::future::pending().await,
+                Some(attached) if running => attached.turn(has_room).await,
+                // Once we have said goodbye, protocols have no more say.
+                Some(_) | None => std::future::pending().await,
             }
         };
         tokio::select! {

@@ -3,18 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    future::{pending, poll_fn},
+    future::pending,
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use futures_core::Stream;
-use identity::{Enode, NodeId, PublicKey, curve::Lane};
+use identity::{PublicKey, curve::Lane};
 use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
@@ -25,28 +23,17 @@ use tokio::{
 use super::{
     dial::{Dial, resolve},
     event::Event,
+    intake::{Command, Intake, next_accepted, next_candidate},
     now,
     peer_task::{ABORTED, Common, MAX_ORDERS, Order, PeerTask, Report},
     wire::Wire,
 };
 use crate::{
-    CommandError, Refusal, SessionEnd, SessionError,
+    Refusal, SessionEnd, SessionError,
     dialer::Candidate,
-    p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     server::{Output, Server},
 };
-
-/// What the owner wants of a running server.
-pub(super) enum Command {
-    AddStatic(Enode, oneshot::Sender<Result<(), CommandError>>),
-    RemoveStatic(NodeId, oneshot::Sender<()>),
-    AddTrusted(NodeId, oneshot::Sender<Result<(), CommandError>>),
-    RemoveTrusted(NodeId, oneshot::Sender<()>),
-    Disconnect(NodeId, DisconnectReason, oneshot::Sender<()>),
-    Peers(oneshot::Sender<Vec<Arc<PeerInfo>>>),
-    Shutdown(oneshot::Sender<()>),
-}
 
 /// A connection's task as the server sees it.
 struct Live {
@@ -58,16 +45,6 @@ struct Live {
     inbound: bool,
     public_key: Option<PublicKey>,
     info: Option<Arc<PeerInfo>>,
-}
-
-/// What comes to the server from outside.
-pub(super) struct Intake {
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) reports: mpsc::Receiver<(PeerId, Report)>,
-    pub(super) accepted: Option<mpsc::Receiver<(TcpStream, SocketAddr)>>,
-    pub(super) candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
-    /// Holds the listener's task; ends it when dropped.
-    pub(super) listener: JoinSet<()>,
 }
 
 /// A server that is ending.
@@ -309,24 +286,6 @@ impl ServerTask {
             self.machine.refusals().add(Refusal::ControlFull);
             live.orders = None;
         }
-    }
-}
-
-async fn next_accepted(
-    accepted: &mut Option<mpsc::Receiver<(TcpStream, SocketAddr)>>,
-) -> Option<(TcpStream, SocketAddr)> {
-    match accepted {
-        Some(accepted) => accepted.recv().await,
-        None => pending().await,
-    }
-}
-
-async fn next_candidate(
-    candidates: &mut Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
-) -> Option<Candidate> {
-    match candidates {
-        Some(candidates) => poll_fn(|cx| candidates.as_mut().poll_next(cx)).await,
-        None => pending().await,
     }
 }
 

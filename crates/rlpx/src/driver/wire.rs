@@ -187,7 +187,7 @@ impl Wire {
     pub(super) async fn linger(mut self) {
         let deadline = now().instant.checked_add(LINGER).map(tokio::time::Instant::from_std);
         let drained = async {
-            let mut scrap = [0; 4_096];
+            let mut scrap = [0; 512];
             let mut left = MAX_LINGER_LEN;
             poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
             while left > 0 {
