@@ -1,7 +1,7 @@
 //! Curve jobs on a bounded set of threads, one pool a process.
 //!
-//! A lane always lands on the same thread, so its jobs finish in order. Each thread takes begun handshakes first and
-//! unproven ones last; a full queue drops the oldest unproven job, or refuses the new one when there is none.
+//! A lane always lands on the same thread, so its jobs finish in order. Each thread takes begun handshakes first, then
+//! datagrams and unproven handshakes by turns; a full queue drops the oldest unproven job, or refuses the new one when there is none.
 
 use std::{
     collections::VecDeque,
@@ -52,6 +52,8 @@ struct Queue {
     begun: VecDeque<Queued>,
     normal: VecDeque<Queued>,
     unproven: VecDeque<Queued>,
+    /// Whether the next job is a normal one's turn: neither kind may starve the other.
+    normal_next: bool,
     closed: bool,
 }
 
@@ -190,7 +192,16 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<Queued> {
-        self.begun.pop_front().or_else(|| self.normal.pop_front()).or_else(|| self.unproven.pop_front())
+        if let Some(begun) = self.begun.pop_front() {
+            return Some(begun);
+        }
+        self.normal_next = !self.normal_next;
+        let (first, second) = if self.normal_next {
+            (&mut self.normal, &mut self.unproven)
+        } else {
+            (&mut self.unproven, &mut self.normal)
+        };
+        first.pop_front().or_else(|| second.pop_front())
     }
 }
 
@@ -272,6 +283,20 @@ mod tests {
         drop(block);
         let first_two: Vec<_> = receiver.iter().take(2).collect();
         assert_eq!(first_two, [(900, false), (902, false)]);
+    }
+
+    #[test]
+    fn datagrams_do_not_starve_new_handshakes() {
+        let (_pool, handle, block) = blocked_pool();
+        let (sender, receiver) = mpsc::sync_channel(64);
+        for ticket in 0..10 {
+            let (sender, urgency) = (sender.clone(), if ticket < 8 { Urgency::Normal } else { Urgency::Unproven });
+            handle.submit(job(ticket, urgency, vec![]), move |ticket, _| sender.send(ticket.0).unwrap());
+        }
+        drop((block, sender));
+        let order: Vec<u64> = receiver.iter().collect();
+        assert_eq!(order.len(), 10);
+        assert!(order[..4].contains(&8) && order[..4].contains(&9), "{order:?}");
     }
 
     #[test]

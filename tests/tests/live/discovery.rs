@@ -19,7 +19,10 @@ fn geth_that_knows_us_alone_has_us_live_with_our_record() -> Result<()> {
     let geth = Geth::launch(Options::new().bootnode(ours.enode()))?;
     geth.wait_for_live_node(&ours.id(), LIMIT)?;
     let record = eventually("our record in geth's table", LIMIT, || {
-        Ok(geth.discovery_table()?.into_iter().find_map(|node| node.record.filter(|_| node.node_id == ours.id())))
+        Ok(geth
+            .discovery_table()?
+            .into_iter()
+            .find_map(|node| node.record.filter(|_| node.node_id == ours.id())))
     })?;
     assert_eq!(record, ours.node.enr());
     Ok(())
@@ -54,9 +57,8 @@ fn we_that_know_geth_alone_bond_with_it_find_it_and_have_its_record() -> Result<
 fn three_geths_and_three_of_ours_with_one_bootnode_all_know_each_other() -> Result<()> {
     let boot = Setup::new(3).start(|node| node)?;
     let slots = Slots::take(3);
-    let geths = (0..3)
-        .map(|_| slots.launch(Options::new().bootnode(boot.enode())))
-        .collect::<Result<Vec<_>>>()?;
+    let geths =
+        (0..3).map(|_| slots.launch(Options::new().bootnode(boot.enode()))).collect::<Result<Vec<_>>>()?;
     let join = |secret| Setup::new(secret).start(|node| node.bootnodes([boot.enode()]));
     let others = [join(4)?, join(5)?];
     let ours: Vec<&Ours> = std::iter::once(&boot).chain(&others).collect();
@@ -64,7 +66,8 @@ fn three_geths_and_three_of_ours_with_one_bootnode_all_know_each_other() -> Resu
     let everyone: BTreeSet<NodeId> =
         ours.iter().map(|node| node.id()).chain(geths.iter().map(|geth| geth.enode().node_id())).collect();
     assert_eq!(everyone.len(), 6);
-    let knows_all = |own: NodeId, known: BTreeSet<NodeId>| everyone.iter().all(|id| *id == own || known.contains(id));
+    let knows_all =
+        |own: NodeId, known: BTreeSet<NodeId>| everyone.iter().all(|id| *id == own || known.contains(id));
     eventually("six nodes to know each other", JOIN_LIMIT, || {
         for node in &ours {
             let live = node.table()?.into_iter().filter(|entry| entry.live);

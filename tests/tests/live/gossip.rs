@@ -73,7 +73,10 @@ fn a_transaction_of_one_geth_reaches_another_that_has_only_us() -> Result<()> {
         assert!(ours.pool.contains(&Hash(*hash)));
     }
     assert!(has_only_us(&first)? && has_only_us(&second)?, "no way around us");
-    let from = run(ours.node.peers()).iter().find(|peer| peer.node_id == first.enode().node_id()).map(|peer| peer.peer_id);
+    let from = run(ours.node.peers())
+        .iter()
+        .find(|peer| peer.node_id == first.enode().node_id())
+        .map(|peer| peer.peer_id);
     ours.wait_for("the transaction's way", |event| match event {
         NodeEvent::Eth(EthEvent::TransactionsReceived { peer, new, .. }) => {
             (*peer == from && new.contains(&Hash(sent[0]))).then_some(())

@@ -82,9 +82,8 @@ fn a_peer_with_another_genesis_is_refused_for_it_on_both_sides() -> Result<()> {
 #[test]
 fn a_peer_with_another_network_id_is_refused_for_it_on_both_sides() -> Result<()> {
     let geth = Geth::launch(talkative())?;
-    let is_rule = |error: &HandshakeError| {
-        *error == HandshakeError::NetworkId { ours: CHAIN_ID + 1, theirs: CHAIN_ID }
-    };
+    let is_rule =
+        |error: &HandshakeError| *error == HandshakeError::NetworkId { ours: CHAIN_ID + 1, theirs: CHAIN_ID };
     let setup = Setup::new(33).network_id(CHAIN_ID + 1);
     assert_both_refuse(setup, &geth, is_rule, Reject::NetworkId, "network ID mismatch")
 }
@@ -129,7 +128,7 @@ fn we_alone_refuse_geth_where_only_our_chain_has_passed_its_fork() -> Result<()>
     let fault = ours.refused(id)?;
     let is_rule = matches!(
         &fault,
-        PeerFault::Handshake(HandshakeError::ForkId { error: ForkIdError::LocalStale, .. })
+        PeerFault::Handshake(HandshakeError::ForkId { error: ForkIdError::LocalIncompatibleOrStale, .. })
     );
     assert!(is_rule, "{fault}");
     let end = ours.wait_for("the end of the session", |event| match event {
@@ -139,7 +138,8 @@ fn we_alone_refuse_geth_where_only_our_chain_has_passed_its_fork() -> Result<()>
     assert!(matches!(end, SessionEnd::Local { reason: DisconnectReason::SubprotocolError, .. }), "{end}");
     let name = &ours.id().to_string()[..16];
     geth.wait_for_log("geth to read our reason", LIMIT, |line| {
-        let is_it = line.contains("Removing p2p peer") && line.contains(name) && line.contains("subprotocol error");
+        let is_it =
+            line.contains("Removing p2p peer") && line.contains(name) && line.contains("subprotocol error");
         is_it.then_some(())
     })
 }

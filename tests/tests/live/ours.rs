@@ -99,7 +99,8 @@ impl Setup {
             chain.offer(raw.into(), None);
         }
         let pool = Arc::new(MemoryPool::new(genesis.chain_id));
-        let forks = ForkSchedule::new(Hash(genesis.hash), genesis.time, &genesis.block_forks, &genesis.time_forks);
+        let forks =
+            ForkSchedule::new(Hash(genesis.hash), genesis.time, &genesis.block_forks, &genesis.time_forks);
         let mut config = EthConfig::new(self.network_id, forks);
         config.versions = self.versions;
         let builder = Node::builder(self.key).listen(Ipv4Addr::LOCALHOST.into(), 0);

@@ -54,8 +54,7 @@ fn parting(geth: &Geth, id: &NodeId, reason: &str) -> Result<String> {
 fn we_dial_geth_and_both_tell_the_same() -> Result<()> {
     let geth = Geth::launch(Options::new().no_discovery())?;
     let id = geth.enode().node_id();
-    let mut ours =
-        Setup::new(11).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(11).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
     let peer = ours.connected(id)?;
     assert!(!peer.inbound && peer.static_peer);
     ours.ready(id)?;
@@ -78,8 +77,7 @@ fn geth_dials_us_and_both_tell_the_same() -> Result<()> {
 fn geth_reads_the_reasons_that_we_end_a_session_with() -> Result<()> {
     let geth = Geth::launch(Options::new().no_discovery().flag("--verbosity").flag("5"))?;
     let id = geth.enode().node_id();
-    let mut ours =
-        Setup::new(13).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(13).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
     ours.ready(id)?;
     run(ours.node.server().disconnect(id, DisconnectReason::TooManyPeers)).unwrap();
     assert_eq!(
@@ -118,11 +116,9 @@ fn we_read_the_reasons_that_geth_ends_a_session_with() -> Result<()> {
 fn we_read_the_reasons_that_geth_refuses_a_session_with() -> Result<()> {
     let slots = Slots::take(2);
     let full = slots.launch(Options::new().no_discovery().flag("--maxpeers").flag("2"))?;
-    let mut first =
-        Setup::new(15).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
+    let mut first = Setup::new(15).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
     first.ready(full.enode().node_id())?;
-    let mut second =
-        Setup::new(16).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
+    let mut second = Setup::new(16).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
     assert_eq!(refusal(&mut second, &full)?, SessionEnd::Remote(DisconnectReason::TooManyPeers));
 
     let modern = slots.launch(Options::new().no_discovery())?;
@@ -146,8 +142,7 @@ fn refusal(ours: &mut Ours, geth: &Geth) -> Result<SessionEnd> {
 fn geth_that_is_killed_and_started_again_is_a_peer_again_without_help() -> Result<()> {
     let mut geth = Geth::launch(Options::new().no_discovery())?;
     let id = geth.enode().node_id();
-    let mut ours =
-        Setup::new(18).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(18).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
     let before = ours.ready(id)?;
     geth.kill();
     let end = ours.disconnected(id)?;

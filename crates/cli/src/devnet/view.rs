@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// The most nodes the table has rows for; the rest is summed up in one.
-const MAX_ROWS: usize = 30;
+/// Lines of a terminal that does not tell its height.
+const DEFAULT_HEIGHT: usize = 24;
+/// Lines of the drawing that are no node's: the summary, the heading, the rest, and the cursor's.
+const OTHER_LINES: usize = 4;
 
 /// One node's numbers.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +66,7 @@ impl View {
             Style::Silent => Ok(()),
             Style::Lines => writeln!(out, "{}", line(progress)),
             Style::Live(drawn) => {
-                let table = table(progress);
+                let table = table(progress, height().saturating_sub(OTHER_LINES));
                 let up = if *drawn == 0 { String::new() } else { format!("\x1b[{drawn}A\x1b[J") };
                 *drawn = table.lines().count();
                 out.write_all((up + &table).as_bytes()).and_then(|()| out.flush())
@@ -91,16 +93,24 @@ fn line(progress: &Progress<'_>) -> String {
     )
 }
 
-fn table(progress: &Progress<'_>) -> String {
+/// The terminal's height in lines, read each time because a window may change.
+fn height() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
+    size.ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(DEFAULT_HEIGHT)
+}
+
+/// The table with `max_rows` nodes at most; what is drawn must fit the terminal to be drawn over.
+fn table(progress: &Progress<'_>, max_rows: usize) -> String {
     let mut text = format!("{}\nnode  table  peers     txs  blocks       bytes\n", line(progress));
-    for (index, row) in progress.rows.iter().take(MAX_ROWS).enumerate() {
+    for (index, row) in progress.rows.iter().take(max_rows).enumerate() {
         let state = if row.running { "" } else { "  stopped" };
         let Row { table_len, peers, transactions, blocks, .. } = row;
         let size = bytes(row.bytes);
         let _ = writeln!(text, "{index:>4}  {table_len:>5}  {peers:>5}  {transactions:>6}  {blocks:>6}  {size:>10}{state}");
     }
-    if progress.rows.len() > MAX_ROWS {
-        let _ = writeln!(text, " ...  and {} more", progress.rows.len() - MAX_ROWS);
+    let hidden = progress.rows.len().saturating_sub(max_rows);
+    if hidden > 0 {
+        let _ = writeln!(text, " ...  and {hidden} more");
     }
     text
 }
@@ -124,6 +134,8 @@ mod tests {
         let progress = Progress { phase: "gossip", elapsed: Duration::from_secs(2), entered: (7, 1), rows: &rows };
         let line = line(&progress);
         assert!(line.contains("2 nodes") && line.contains("peers 3+") && line.contains("transactions 7"), "{line}");
-        assert!(table(&progress).contains("stopped"));
+        assert!(table(&progress, 3).contains("stopped"));
+        let cut = table(&progress, 1);
+        assert!(!cut.contains("stopped") && cut.contains("and 2 more") && cut.lines().count() == 4, "{cut}");
     }
 }
