@@ -100,9 +100,10 @@ impl FromStr for Nat {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if matches!(text, "none" | "off" | "") => Ok(Self::None),
-            Some(("extip" | "ip", ip)) => {
-                ip.parse().map(Self::ExtIp).map_err(|_| format!("{ip:?} is not an IP address: write extip:IP"))
-            }
+            Some(("extip" | "ip", ip)) => ip
+                .parse()
+                .map(Self::ExtIp)
+                .map_err(|_| format!("{ip:?} is not an IP address: write extip:IP")),
             _ => Err("write none or extip:IP".to_owned()),
         }
     }

@@ -56,7 +56,8 @@ pub(crate) async fn run(command: Discv4Command) -> Result<ExitCode, Failure> {
     let key = Arc::new(node_key_or_random(&command.key)?);
     let target = resolved(&command.node.0).await?;
     let pool = CurvePool::for_this_machine();
-    let socket = UdpSocket::bind(local_for(&target)).await.map_err(|error| Failure::system("UDP socket", &error))?;
+    let socket =
+        UdpSocket::bind(local_for(&target)).await.map_err(|error| Failure::system("UDP socket", &error))?;
     let addr = socket.local_addr().map_err(|error| Failure::system("UDP socket", &error))?;
     let endpoint = Endpoint { ip: addr.ip(), udp: addr.port(), tcp: 0 };
     let record = EnrBuilder::new(1).endpoint(endpoint).sign(&key).map_err(Failure::failed)?;

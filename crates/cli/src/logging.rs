@@ -6,13 +6,20 @@ use std::io::{self, IsTerminal};
 use tracing::level_filters::LevelFilter;
 
 /// The levels of geth's `--verbosity`: 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
-const LEVELS: [LevelFilter; 6] =
-    [LevelFilter::OFF, LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
+const LEVELS: [LevelFilter; 6] = [
+    LevelFilter::OFF,
+    LevelFilter::ERROR,
+    LevelFilter::WARN,
+    LevelFilter::INFO,
+    LevelFilter::DEBUG,
+    LevelFilter::TRACE,
+];
 
 /// Starts logging. `RUST_LOG`, where set, says more exactly what is wanted.
 pub(crate) fn start(verbosity: u8) {
     let level = LEVELS.get(usize::from(verbosity)).copied().unwrap_or(LevelFilter::TRACE);
-    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let filter =
+        tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     // A second start, as in a test, keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -46,8 +46,13 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let chain = Arc::new(MemoryChain::new(&new_chain.genesis));
     let pool = Arc::new(MemoryPool::new(new_chain.chain_id));
     let config = new_chain.eth_config();
-    let builder = network(Node::builder(chosen.key.clone()), command.network).eth(config, Arc::clone(&chain) as Arc<dyn Chain>, pool);
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::system("signals", &error))?;
+    let builder = network(Node::builder(chosen.key.clone()), command.network).eth(
+        config,
+        Arc::clone(&chain) as Arc<dyn Chain>,
+        pool,
+    );
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| Failure::system("signals", &error))?;
     let node = builder.start().await.map_err(Failure::input)?;
     // Only now is anything written: bad input must leave nothing behind.
     chosen.keep()?;

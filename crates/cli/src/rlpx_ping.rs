@@ -8,8 +8,8 @@ use devp2p::{
     eth_wire::{EthVersion, Incoming, MessageKind, Position, Status, intake},
     identity::{CurvePool, Enode, Host},
     rlpx::{
-        Capability, CapabilityName, ConnectError, Connection, DisconnectReason, Hello, LocalCapability, Server,
-        SessionConfig, SessionEnd,
+        Capability, CapabilityName, ConnectError, Connection, DisconnectReason, Hello, LocalCapability,
+        Server, SessionConfig, SessionEnd,
     },
 };
 use serde::Serialize;
@@ -123,7 +123,8 @@ async fn look(report: &mut Report, mut connection: Connection, chain: &NewChain,
     report.eth = Some(version.to_string());
     if judge_us {
         // A session that has ended meanwhile says why in what is read next.
-        let _ = connection.send(place, MessageKind::Status.code(), chain.status.status(version).encode()).await;
+        let _ =
+            connection.send(place, MessageKind::Status.code(), chain.status.status(version).encode()).await;
     }
     match timeout(STATUS_TIMEOUT, read_status(&mut connection, place, version)).await {
         Ok(Ok(status)) => report.status = Some(StatusReport::of(&status, version, chain, judge_us)),
@@ -137,13 +138,18 @@ async fn look(report: &mut Report, mut connection: Connection, chain: &NewChain,
 }
 
 /// The node's Status; what else comes first is passed over.
-async fn read_status(connection: &mut Connection, place: usize, version: EthVersion) -> Result<Status, SessionEnd> {
+async fn read_status(
+    connection: &mut Connection,
+    place: usize,
+    version: EthVersion,
+) -> Result<Status, SessionEnd> {
     loop {
         let received = connection.next().await?;
         if received.protocol != place {
             continue;
         }
-        if let Ok(Incoming::Status(status)) = intake(version, received.message.code, received.message.payload) {
+        if let Ok(Incoming::Status(status)) = intake(version, received.message.code, received.message.payload)
+        {
             return Ok(status);
         }
     }
@@ -163,7 +169,10 @@ fn client_name() -> String {
 
 fn capabilities() -> Vec<LocalCapability> {
     let name = CapabilityName::new(ETH).expect("three ASCII letters");
-    EthVersion::ALL.iter().map(|version| LocalCapability::new(name, version.number(), version.message_count())).collect()
+    EthVersion::ALL
+        .iter()
+        .map(|version| LocalCapability::new(name, version.number(), version.message_count()))
+        .collect()
 }
 
 async fn address_of(node: &Enode) -> Result<std::net::SocketAddr, Failure> {
@@ -173,7 +182,8 @@ async fn address_of(node: &Enode) -> Result<std::net::SocketAddr, Failure> {
     match &node.host {
         Host::Ip(ip) => Ok((*ip, node.tcp).into()),
         Host::Dns(name) => {
-            let failed = |error: std::io::Error| Failure::input(format!("host {name:?} cannot be resolved: {error}"));
+            let failed =
+                |error: std::io::Error| Failure::input(format!("host {name:?} cannot be resolved: {error}"));
             let mut found = tokio::net::lookup_host((name.as_str(), node.tcp)).await.map_err(failed)?;
             found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
         }
@@ -207,7 +217,8 @@ impl Report {
             SessionEnd::Local { reason, .. } | SessionEnd::Remote(reason) => Some(reason.code()),
             SessionEnd::Broken(_) => None,
         };
-        self.disconnect = Some(DisconnectReport { code, words: end.to_string(), advice: advice::for_end(end).to_owned() });
+        self.disconnect =
+            Some(DisconnectReport { code, words: end.to_string(), advice: advice::for_end(end).to_owned() });
     }
 }
 
@@ -215,7 +226,9 @@ impl StatusReport {
     fn of(theirs: &Status, version: EthVersion, chain: &NewChain, ours_sent: bool) -> Self {
         let ours = &chain.status;
         let blocks = match &theirs.position {
-            Position::Head { hash, total_difficulty } => format!("head {hash}, total difficulty {}", total_difficulty.0),
+            Position::Head { hash, total_difficulty } => {
+                format!("head {hash}, total difficulty {}", total_difficulty.0)
+            }
             Position::Range(range) => {
                 format!("{} to {}, the last is {}", range.earliest, range.latest, range.latest_hash)
             }

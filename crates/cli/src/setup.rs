@@ -58,8 +58,9 @@ impl ChosenKey {
     pub(crate) fn keep(&self) -> Result<(), Failure> {
         let Some(path) = &self.keep_at else { return Ok(()) };
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            fs::create_dir_all(directory)
-                .map_err(|error| Failure::input(format!("data directory {}: {error}", directory.display())))?;
+            fs::create_dir_all(directory).map_err(|error| {
+                Failure::input(format!("data directory {}: {error}", directory.display()))
+            })?;
         }
         self.key.create(path).map_err(Failure::input)
     }
@@ -78,7 +79,9 @@ fn datadir(args: &KeyArgs) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     let home = env::var_os("HOME").filter(|home| !home.is_empty());
-    let home = home.ok_or_else(|| Failure::input("there is no home directory for the node key: name one with --datadir"))?;
+    let home = home.ok_or_else(|| {
+        Failure::input("there is no home directory for the node key: name one with --datadir")
+    })?;
     Ok(Path::new(&home).join(DEFAULT_DATADIR))
 }
 
@@ -130,8 +133,12 @@ fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
     let failed = |error: io::Error| Failure::input(format!("genesis file {}: {error}", path.display()));
     let len = fs::metadata(path).map_err(failed)?.len();
     if len > MAX_GENESIS_LEN as u64 {
-        return Err(Failure::input(format!("genesis file {}: {len} bytes, at most {MAX_GENESIS_LEN} are read", path.display())));
+        return Err(Failure::input(format!(
+            "genesis file {}: {len} bytes, at most {MAX_GENESIS_LEN} are read",
+            path.display()
+        )));
     }
     let text = fs::read_to_string(path).map_err(failed)?;
-    Genesis::from_json(&text).map_err(|error| Failure::input(format!("genesis file {}: {error}", path.display())))
+    Genesis::from_json(&text)
+        .map_err(|error| Failure::input(format!("genesis file {}: {error}", path.display())))
 }

@@ -51,7 +51,12 @@ impl NodeBuilder {
         Self {
             key: Arc::new(key),
             curve: None,
-            listen: ListenOn { ip: Ipv4Addr::LOCALHOST.into(), tcp: DEFAULT_PORT, udp: None, discovery: true },
+            listen: ListenOn {
+                ip: Ipv4Addr::LOCALHOST.into(),
+                tcp: DEFAULT_PORT,
+                udp: None,
+                discovery: true,
+            },
             external_ip: None,
             bootnodes: Vec::new(),
             discovery: discv4::Config::default(),
@@ -173,19 +178,29 @@ impl NodeBuilder {
         let curve_pool = self.curve.take().unwrap_or_else(|| Arc::new(CurvePool::for_this_machine()));
         let curve = curve_pool.handle(Arc::clone(&self.key));
         let eth = self.eth.take().map(|eth| {
-            let (handle, protocol) = eth_wire::start(eth.config, eth.chain, eth.pool, UnwrapErr(SysRng).next_u64());
+            let (handle, protocol) =
+                eth_wire::start(eth.config, eth.chain, eth.pool, UnwrapErr(SysRng).next_u64());
             self.protocols.push(Arc::new(protocol));
             handle
         });
         let endpoint = Endpoint { ip: self.advertised_ip(), udp: sockets.udp_port, tcp: sockets.tcp_port };
         let record = LocalRecord::new(Arc::clone(&self.key), endpoint, entries(&self.protocols), now())?;
         let Sockets { tcp, udp, .. } = sockets;
-        let discovery = udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
+        let discovery =
+            udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
         let discovery = discovery.transpose().map_err(StartError::Discovery)?;
         let filter = eth.as_ref().map(eth_wire::EthHandle::fork_filter);
         let candidates = discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), filter));
         let server = start_server(curve, tcp, self.server, self.client_name, &self.protocols, candidates)?;
-        Ok(Node::new(Parts { endpoint, record, discovery, server, eth, protocols: self.protocols, curve_pool }))
+        Ok(Node::new(Parts {
+            endpoint,
+            record,
+            discovery,
+            server,
+            eth,
+            protocols: self.protocols,
+            curve_pool,
+        }))
     }
 
     /// As in go-ethereum, a node that listens on all interfaces and knows no better names the loopback address.
@@ -242,7 +257,10 @@ async fn lookup(name: &str) -> Result<IpAddr, StartError> {
     Ok(first.ip())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the node's own record is signed at start, by the driver of all drivers")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the node's own record is signed at start, by the driver of all drivers"
+)]
 fn now() -> Now {
     Now::system()
 }

@@ -30,7 +30,8 @@ impl Dialable {
             None => true,
             Some(chain) => node.enr.as_ref().is_some_and(|record| chain.accepts_enr(record)),
         };
-        (fits && node.endpoint.tcp != 0).then_some(Candidate { public_key: node.public_key, endpoint: node.endpoint })
+        (fits && node.endpoint.tcp != 0)
+            .then_some(Candidate { public_key: node.public_key, endpoint: node.endpoint })
     }
 }
 
@@ -39,7 +40,9 @@ impl Stream for Dialable {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Candidate>> {
         loop {
-            let Some(node) = ready!(Pin::new(&mut self.found).poll_next(cx)) else { return Poll::Ready(None) };
+            let Some(node) = ready!(Pin::new(&mut self.found).poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
             if let Some(candidate) = self.candidate(&node) {
                 return Poll::Ready(Some(candidate));
             }

@@ -9,7 +9,9 @@ use identity::EnrError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket cannot be bound.
-    #[error("cannot listen on {protocol} {addr}: {error}; choose another {setting} or stop what listens there")]
+    #[error(
+        "cannot listen on {protocol} {addr}: {error}; choose another {setting} or stop what listens there"
+    )]
     Bind {
         /// TCP or UDP.
         protocol: &'static str,

@@ -12,7 +12,7 @@ use tokio::{sync::broadcast, task::JoinHandle};
 
 use crate::{
     builder::{NodeBuilder, entries},
-    event::{NodeEvents, Pump, MAX_EVENTS},
+    event::{MAX_EVENTS, NodeEvents, Pump},
     record::LocalRecord,
 };
 
@@ -76,7 +76,14 @@ impl Node {
         });
         let (events, _) = broadcast::channel(MAX_EVENTS);
         let pump = Pump::start(Arc::clone(&shared), events.clone());
-        let inner = Inner { public_key, endpoint: parts.endpoint, shared, events, pump, _curve_pool: parts.curve_pool };
+        let inner = Inner {
+            public_key,
+            endpoint: parts.endpoint,
+            shared,
+            events,
+            pump,
+            _curve_pool: parts.curve_pool,
+        };
         Self(Arc::new(inner))
     }
 
@@ -165,7 +172,8 @@ impl Shared {
 
     /// Signs a new record when a protocol's entries have changed, as a fork id does, and tells discovery.
     pub(crate) async fn refresh_record(&self) {
-        let updated = self.record.lock().unwrap_or_else(PoisonError::into_inner).update(entries(&self.protocols));
+        let updated =
+            self.record.lock().unwrap_or_else(PoisonError::into_inner).update(entries(&self.protocols));
         match (updated, &self.discovery) {
             (Ok(Some(record)), Some(discovery)) => {
                 let _ended = discovery.set_local_enr(record).await;

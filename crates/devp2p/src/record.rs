@@ -25,7 +25,12 @@ impl LocalRecord {
     ///
     /// # Errors
     /// When the entries do not fit a record or are no RLP.
-    pub(crate) fn new(key: Arc<NodeKey>, endpoint: Endpoint, entries: Entries, now: Now) -> Result<Self, EnrError> {
+    pub(crate) fn new(
+        key: Arc<NodeKey>,
+        endpoint: Endpoint,
+        entries: Entries,
+        now: Now,
+    ) -> Result<Self, EnrError> {
         let seq = u64::try_from(now.unix.as_millis()).unwrap_or(u64::MAX);
         let current = sign(&key, seq, endpoint, &entries)?;
         Ok(Self { key, endpoint, entries, current })
@@ -53,7 +58,8 @@ impl LocalRecord {
 
 fn sign(key: &NodeKey, seq: u64, endpoint: Endpoint, entries: &Entries) -> Result<Enr, EnrError> {
     let builder = EnrBuilder::new(seq).endpoint(endpoint);
-    let with_entries = entries.iter().fold(builder, |builder, (name, value)| builder.entry(name, value.clone()));
+    let with_entries =
+        entries.iter().fold(builder, |builder, (name, value)| builder.entry(name, value.clone()));
     with_entries.sign(key)
 }
 

@@ -47,7 +47,8 @@ impl Sockets {
 
     async fn bind_once(on: ListenOn) -> Result<Self, StartError> {
         let tcp_addr = SocketAddr::new(on.ip, on.tcp);
-        let refused = |protocol, addr, setting| move |error| StartError::Bind { protocol, addr, setting, error };
+        let refused =
+            |protocol, addr, setting| move |error| StartError::Bind { protocol, addr, setting, error };
         let tcp = TcpListener::bind(tcp_addr).await.map_err(refused("TCP", tcp_addr, "port"))?;
         let tcp_port = tcp.local_addr().map_err(refused("TCP", tcp_addr, "port"))?.port();
         if !on.discovery {

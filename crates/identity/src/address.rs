@@ -47,7 +47,9 @@ impl AddressClass {
         } else {
             match (a, b, c) {
                 // "This network", shared address space, protocol assignments, 6to4 relay, benchmarking, reserved.
-                (0, _, _) | (100, 64..=127, _) | (192, 0, 0) | (192, 88, 99) | (198, 18..=19, _) => Self::Special,
+                (0, _, _) | (100, 64..=127, _) | (192, 0, 0) | (192, 88, 99) | (198, 18..=19, _) => {
+                    Self::Special
+                }
                 (240..=255, _, _) => Self::Special,
                 _ => Self::Global,
             }
@@ -163,7 +165,9 @@ impl FromStr for NetList {
     /// Parses networks in CIDR notation, separated by commas.
     fn from_str(text: &str) -> Result<Self, NetListError> {
         let nets = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        nets.map(|item| item.parse().map_err(|_| NetListError(item.to_owned()))).collect::<Result<_, _>>().map(Self)
+        nets.map(|item| item.parse().map_err(|_| NetListError(item.to_owned())))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -221,8 +225,12 @@ mod tests {
     #[test]
     fn nobody_outside_names_an_inner_address() {
         use AddressClass::*;
-        assert!(!Loopback.may_be_told_by(Lan) && !Lan.may_be_told_by(Global) && !Special.may_be_told_by(Loopback));
-        assert!(Loopback.may_be_told_by(Loopback) && Lan.may_be_told_by(Loopback) && Global.may_be_told_by(Lan));
+        assert!(
+            !Loopback.may_be_told_by(Lan) && !Lan.may_be_told_by(Global) && !Special.may_be_told_by(Loopback)
+        );
+        assert!(
+            Loopback.may_be_told_by(Loopback) && Lan.may_be_told_by(Loopback) && Global.may_be_told_by(Lan)
+        );
     }
 
     #[test]

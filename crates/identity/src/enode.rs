@@ -114,7 +114,8 @@ impl FromStr for Enode {
 
 fn parse_key(text: &str) -> Result<PublicKey, EnodeError> {
     let mut bytes = [0; 64];
-    hex::decode_to_slice(text, &mut bytes).map_err(|_| EnodeError::KeyLength { found: text.chars().count() })?;
+    hex::decode_to_slice(text, &mut bytes)
+        .map_err(|_| EnodeError::KeyLength { found: text.chars().count() })?;
     let key = PublicKey::from_bytes(bytes);
     if key.is_on_curve() { Ok(key) } else { Err(EnodeError::KeyInvalid) }
 }

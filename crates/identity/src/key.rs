@@ -89,7 +89,8 @@ impl NodeKey {
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
         let mut key = self.secret_key();
         let (recovery_id, compact) =
-            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest), &key).serialize_compact();
+            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest), &key)
+                .serialize_compact();
         key.non_secure_erase();
         let mut signature = [0; 65];
         signature[..64].copy_from_slice(&compact);

@@ -144,7 +144,9 @@ mod tests {
     fn d07_exposed_empty_and_short_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nodekey");
-        for (content, mode) in [("", 0o600), ("abcd", 0o600), (&"1".repeat(64)[..], 0o640), (&"1".repeat(65)[..], 0o600)] {
+        for (content, mode) in
+            [("", 0o600), ("abcd", 0o600), (&"1".repeat(64)[..], 0o640), (&"1".repeat(65)[..], 0o600)]
+        {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = NodeKey::load(&path).unwrap_err().to_string();

@@ -11,10 +11,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rand::{
-    rand_core::UnwrapErr,
-    rngs::SysRng,
-};
+use rand::{rand_core::UnwrapErr, rngs::SysRng};
 
 use crate::{
     NodeKey,
@@ -250,7 +247,9 @@ mod tests {
         for ticket in 0..100 {
             let sender = sender.clone();
             let ops = vec![CurveOp::Sign(KeyRef::Node, [ticket as u8; 32])];
-            handle.submit(job(ticket, Urgency::Normal, ops), move |ticket, result| sender.send((ticket, result)).unwrap());
+            handle.submit(job(ticket, Urgency::Normal, ops), move |ticket, result| {
+                sender.send((ticket, result)).unwrap()
+            });
         }
         for expected in 0..100u64 {
             let (ticket, result) = receiver.recv().unwrap();
@@ -290,7 +289,8 @@ mod tests {
         let (_pool, handle, block) = blocked_pool();
         let (sender, receiver) = mpsc::sync_channel(64);
         for ticket in 0..10 {
-            let (sender, urgency) = (sender.clone(), if ticket < 8 { Urgency::Normal } else { Urgency::Unproven });
+            let (sender, urgency) =
+                (sender.clone(), if ticket < 8 { Urgency::Normal } else { Urgency::Unproven });
             handle.submit(job(ticket, urgency, vec![]), move |ticket, _| sender.send(ticket.0).unwrap());
         }
         drop((block, sender));
@@ -303,7 +303,9 @@ mod tests {
     fn dropping_the_pool_refuses_what_waits() {
         let (pool, handle, block) = blocked_pool();
         let (sender, receiver) = mpsc::sync_channel(1);
-        handle.submit(job(7, Urgency::Normal, vec![]), move |ticket, result| sender.send((ticket, result)).unwrap());
+        handle.submit(job(7, Urgency::Normal, vec![]), move |ticket, result| {
+            sender.send((ticket, result)).unwrap()
+        });
         pool.workers[0].lock().closed = true;
         drop(block);
         drop(pool);

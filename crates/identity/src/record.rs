@@ -69,14 +69,21 @@ impl UnverifiedEnr {
         }
         let items = record.item_count()?;
         if items < 2 || items % 2 != 0 {
-            return Err(EnrError::Form("a signature, a sequence number and pairs of key and value are expected"));
+            return Err(EnrError::Form(
+                "a signature, a sequence number and pairs of key and value are expected",
+            ));
         }
         if record.at(0)?.data()?.len() != 64 {
             return Err(EnrError::Form("a signature has 64 bytes"));
         }
         let seq = record.val_at(1)?;
         let form = Form::read(encoded)?;
-        Ok(Self { encoded: Bytes::copy_from_slice(encoded), seq, v4: form.endpoint_v4(), v6: form.endpoint_v6() })
+        Ok(Self {
+            encoded: Bytes::copy_from_slice(encoded),
+            seq,
+            v4: form.endpoint_v4(),
+            v6: form.endpoint_v6(),
+        })
     }
 
     /// The sequence number, not yet to be believed.
@@ -89,7 +96,8 @@ impl UnverifiedEnr {
     /// # Errors
     /// [`EnrError::Signature`] when the key is no point or the signature is not the key's.
     pub fn verify(self) -> Result<Enr, EnrError> {
-        let verified = enr::Enr::<SecretKey>::decode(&mut &self.encoded[..]).map_err(|_| EnrError::Signature)?;
+        let verified =
+            enr::Enr::<SecretKey>::decode(&mut &self.encoded[..]).map_err(|_| EnrError::Signature)?;
         let key = PublicKey::from(&verified.public_key());
         Ok(self.assume_signed_by(key))
     }
@@ -327,7 +335,11 @@ impl EnrBuilder {
         secret.non_secure_erase();
         let signed = signed.map_err(|error| {
             let too_long = error == enr::Error::ExceedsMaxSize;
-            if too_long { EnrError::TooLong { found: MAX_ENR_LEN + 1 } } else { EnrError::Form("an entry is no RLP of its kind") }
+            if too_long {
+                EnrError::TooLong { found: MAX_ENR_LEN + 1 }
+            } else {
+                EnrError::Form("an entry is no RLP of its kind")
+            }
         })?;
         let mut encoded = Vec::new();
         signed.encode(&mut encoded);
@@ -351,7 +363,10 @@ mod tests {
     #[test]
     fn eip_778_vector_reads() {
         let record: Enr = SPEC_TEXT.parse().unwrap();
-        assert_eq!(record.node_id().to_string(), "a448f24c6d18e575453db13171562b71999873db5b286df957af199ec94617f7");
+        assert_eq!(
+            record.node_id().to_string(),
+            "a448f24c6d18e575453db13171562b71999873db5b286df957af199ec94617f7"
+        );
         assert_eq!(record.public_key(), spec_key().public_key());
         assert_eq!(record.seq(), 1);
         assert_eq!(record.endpoint(), Some(Endpoint { ip: [127, 0, 0, 1].into(), udp: 30303, tcp: 0 }));
@@ -362,7 +377,8 @@ mod tests {
     fn built_records_verify_and_keep_their_entries() {
         let endpoint = Endpoint { ip: "2606:4700::1".parse().unwrap(), udp: 30301, tcp: 30303 };
         let eth = Bytes::from_static(&[0xc7, 0xc6, 0x84, 1, 2, 3, 4, 0x80]);
-        let record = EnrBuilder::new(7).endpoint(endpoint).entry("eth", eth.clone()).sign(&spec_key()).unwrap();
+        let record =
+            EnrBuilder::new(7).endpoint(endpoint).entry("eth", eth.clone()).sign(&spec_key()).unwrap();
         let read = UnverifiedEnr::decode(record.encoded()).unwrap().verify().unwrap();
         assert_eq!((read.seq(), read.endpoint(), read.entry("eth")), (7, Some(endpoint), Some(&eth[..])));
         assert_eq!(read.public_key(), spec_key().public_key());
@@ -407,7 +423,15 @@ mod tests {
     fn u20_records_end_at_300_bytes() {
         for len in 150..200 {
             let padding = rlp::encode(&vec![1; len]).to_vec();
-            let items = [&[1][..], &text("id"), &text("v4"), &text("secp256k1"), &compressed_key(), &text("z"), &padding];
+            let items = [
+                &[1][..],
+                &text("id"),
+                &text("v4"),
+                &text("secp256k1"),
+                &compressed_key(),
+                &text("z"),
+                &padding,
+            ];
             let (total, read) = sign(&items);
             assert_eq!(read.is_ok(), total <= MAX_ENR_LEN, "{total}: {read:?}");
         }

@@ -89,7 +89,8 @@ mod session;
 mod snappy;
 
 pub use capability::{
-    BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability, shared_capabilities,
+    BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
+    shared_capabilities,
 };
 pub use config::{LocalCapability, SessionConfig, Timeouts};
 pub use error::{
@@ -102,12 +103,12 @@ pub use session::{SendError, Session, SessionOutput};
 
 pub use admission::Refusal;
 pub use dialer::Candidate;
-pub use peer::{PeerId, PeerInfo};
-pub use server::CommandError;
-pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};
 #[cfg(feature = "tokio")]
 pub use driver::{
     ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_QUEUED_LEN,
-    MAX_QUEUED_MESSAGES, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer, ProtocolSession,
-    ProtocolVersion, Received, Server, ServerBuilder, protocol,
+    MAX_QUEUED_MESSAGES, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer,
+    ProtocolSession, ProtocolVersion, Received, Server, ServerBuilder, protocol,
 };
+pub use peer::{PeerId, PeerInfo};
+pub use server::CommandError;
+pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};

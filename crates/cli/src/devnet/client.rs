@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use devp2p::eth_wire::{
-    Announcement, BadBlock, Block, BlockBuilder, Chain, EthVersion, Hash, Head, HeadersQuery, Insert, MemoryChain,
-    MemoryPool, Offer, Pool, TotalDifficulty, keccak,
+    Announcement, BadBlock, Block, BlockBuilder, Chain, EthVersion, Hash, Head, HeadersQuery, Insert,
+    MemoryChain, MemoryPool, Offer, Pool, TotalDifficulty, keccak,
 };
 
 use super::ledger::Arrivals;

@@ -119,9 +119,10 @@ const LAST_SECOND: Duration = Duration::from_secs(1);
 pub(super) fn deliveries(kind: Kind, items: &[Item], receivers: &[Receiver]) -> Delivery {
     let mut delivery = Delivery::default();
     for item in items.iter().filter(|item| item.kind == kind) {
-        let lost_with_origin = receivers.get(item.origin).and_then(|origin| origin.stopped).is_some_and(|stopped| {
-            stopped.saturating_duration_since(item.entered) < LAST_SECOND
-        });
+        let lost_with_origin = receivers
+            .get(item.origin)
+            .and_then(|origin| origin.stopped)
+            .is_some_and(|stopped| stopped.saturating_duration_since(item.entered) < LAST_SECOND);
         if lost_with_origin {
             delivery.in_last_second += 1;
             continue;
@@ -190,7 +191,8 @@ mod tests {
     fn what_entered_in_the_last_second_of_a_stopped_node_is_apart() {
         let start = now().instant;
         let stop = start + Duration::from_secs(10);
-        let items = [item(1, 0, stop - Duration::from_millis(500)), item(2, 0, stop - Duration::from_secs(2))];
+        let items =
+            [item(1, 0, stop - Duration::from_millis(500)), item(2, 0, stop - Duration::from_secs(2))];
         let receivers = [receiver(&[], Some(stop)), receiver(&[items[1].hash], None)];
         let found = deliveries(Kind::Transaction, &items, &receivers);
         assert_eq!((found.in_last_second, found.entered, found.everywhere), (1, 1, 1));

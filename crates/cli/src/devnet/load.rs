@@ -29,7 +29,8 @@ impl Load {
     pub(super) fn new(seed: u64, chain_id: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // Accounts of a private chain that ends with the process: their keys guard nothing.
-        let accounts = (0..ACCOUNTS).map(|_| Account { key: NodeKey::generate(&mut rng), nonce: 0 }).collect();
+        let accounts =
+            (0..ACCOUNTS).map(|_| Account { key: NodeKey::generate(&mut rng), nonce: 0 }).collect();
         Self { rng, chain_id, accounts, next: 0 }
     }
 

@@ -57,13 +57,17 @@ pub(crate) struct DevnetCommand {
 pub(crate) async fn run(command: DevnetCommand) -> Result<ExitCode, Failure> {
     if command.kill >= command.nodes {
         let DevnetCommand { kill, nodes, .. } = command;
-        return Err(Failure::input(format!("--kill {kill} leaves no node of {nodes}: stop at most {}", nodes - 1)));
+        return Err(Failure::input(format!(
+            "--kill {kill} leaves no node of {nodes}: stop at most {}",
+            nodes - 1
+        )));
     }
     crate::logging::start(command.verbosity);
     let json = command.json;
     let summary = run::run(command).await?;
     if json {
-        let object = serde_json::to_string(&summary).expect("a summary has no map with keys other than strings");
+        let object =
+            serde_json::to_string(&summary).expect("a summary has no map with keys other than strings");
         say(object);
     } else {
         say(&summary);
@@ -105,7 +109,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600.0,
         _ => return Err("write a number with ms, s, m or h".to_owned()),
     };
-    let number: f64 = digits.parse().map_err(|_| "write a number with ms, s, m or h, such as 30s".to_owned())?;
+    let number: f64 =
+        digits.parse().map_err(|_| "write a number with ms, s, m or h, such as 30s".to_owned())?;
     Duration::try_from_secs_f64(number * unit).map_err(|_| "write a positive number of seconds".to_owned())
 }
 

@@ -54,7 +54,8 @@ pub(super) async fn run(command: DevnetCommand) -> Result<Summary, Failure> {
     let swarm = Swarm::start(command.nodes).await?;
     let view = View::new(command.json);
     let load = Load::new(seed, PRIVATE_CHAIN_ID);
-    let mut run = Run { command, seed, swarm, load, items: Vec::new(), view, started, connected: None, shown: None };
+    let mut run =
+        Run { command, seed, swarm, load, items: Vec::new(), view, started, connected: None, shown: None };
     let mut interrupted = false;
     for phase in [Step::Connect, Step::Gossip, Step::Settle] {
         match run.step(phase).await {
@@ -114,7 +115,8 @@ impl Run {
         let begun = now().instant;
         let half = self.command.duration / 2;
         let mut to_stop = self.command.kill;
-        let mut transactions = (self.command.tx_rate > 0.0).then(|| every(Duration::from_secs_f64(1.0 / self.command.tx_rate)));
+        let mut transactions =
+            (self.command.tx_rate > 0.0).then(|| every(Duration::from_secs_f64(1.0 / self.command.tx_rate)));
         let mut blocks = every(self.command.block_time);
         blocks.reset();
         let mut look = every(LOOK_INTERVAL);
@@ -144,7 +146,10 @@ impl Run {
             look.tick().await;
             self.show("settling", false).await;
             let receivers = self.swarm.receivers();
-            if [Kind::Transaction, Kind::Block].iter().all(|kind| deliveries(*kind, &self.items, &receivers).is_complete()) {
+            if [Kind::Transaction, Kind::Block]
+                .iter()
+                .all(|kind| deliveries(*kind, &self.items, &receivers).is_complete())
+            {
                 self.show("done", true).await;
                 return Phase::Done;
             }
@@ -205,7 +210,8 @@ impl Run {
             transactions: ItemSummary::new(&transactions, totals.duplicate_transactions),
             blocks: ItemSummary::new(&blocks, totals.duplicate_blocks),
             bytes_received: totals.bytes_received,
-            bytes_per_delivered_byte: (delivered > 0).then(|| round(totals.bytes_received as f64 / delivered as f64)),
+            bytes_per_delivered_byte: (delivered > 0)
+                .then(|| round(totals.bytes_received as f64 / delivered as f64)),
         }
     }
 }

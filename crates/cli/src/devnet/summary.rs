@@ -72,8 +72,13 @@ pub(super) fn round(value: f64) -> f64 {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connected = self.connected_ms.map_or("never".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
-        writeln!(f, "nodes          {} started, {} stopped half-way; seed {}", self.nodes, self.stopped, self.seed)?;
+        let connected =
+            self.connected_ms.map_or("never".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0));
+        writeln!(
+            f,
+            "nodes          {} started, {} stopped half-way; seed {}",
+            self.nodes, self.stopped, self.seed
+        )?;
         writeln!(f, "all connected  {connected}; {} to {} peers at the end", self.peers.0, self.peers.1)?;
         writeln!(f, "transactions   {}", self.transactions)?;
         writeln!(f, "blocks         {}", self.blocks)?;
@@ -91,7 +96,11 @@ impl fmt::Display for Summary {
 impl fmt::Display for ItemSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
-        write!(f, "{} of {} everywhere ({} deliveries", self.delivered_everywhere, self.entered, self.deliveries)?;
+        write!(
+            f,
+            "{} of {} everywhere ({} deliveries",
+            self.delivered_everywhere, self.entered, self.deliveries
+        )?;
         if self.missing > 0 {
             write!(f, ", {} missing", self.missing)?;
         }

@@ -64,14 +64,24 @@ impl Swarm {
                 .curve_pool(Arc::clone(&curve))
                 .eth(eth_config(&chain), Arc::new(client.clone()), Arc::new(client.clone()));
             let node = builder.start().await.map_err(Failure::input)?;
-            members.push(Member { node, client, stopped: None, row: Row { running: true, ..Row::default() } });
+            members.push(Member {
+                node,
+                client,
+                stopped: None,
+                row: Row { running: true, ..Row::default() },
+            });
         }
         Ok(Self { members })
     }
 
     /// The places of the nodes that run.
     pub(super) fn running(&self) -> Vec<usize> {
-        self.members.iter().enumerate().filter(|(_, member)| member.stopped.is_none()).map(|(index, _)| index).collect()
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.stopped.is_none())
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Whether each running node has its peers and there is a way from each to each.
@@ -136,7 +146,10 @@ impl Swarm {
 
     /// The nodes as the count of deliveries sees them.
     pub(super) fn receivers(&self) -> Vec<Receiver> {
-        let receiver = |member: &Member| Receiver { arrivals: member.client.arrivals().clone(), stopped: member.stopped };
+        let receiver = |member: &Member| Receiver {
+            arrivals: member.client.arrivals().clone(),
+            stopped: member.stopped,
+        };
         self.members.iter().map(receiver).collect()
     }
 
@@ -145,7 +158,11 @@ impl Swarm {
         let running = self.members.iter().filter(|member| member.stopped.is_none());
         let peers: Vec<usize> = running.map(|member| member.node.server().peer_count()).collect();
         let duplicates = |kind: Delivery| {
-            self.members.iter().filter_map(|member| member.node.eth()).map(|eth| eth.counters().deliveries.count(kind)).sum()
+            self.members
+                .iter()
+                .filter_map(|member| member.node.eth())
+                .map(|eth| eth.counters().deliveries.count(kind))
+                .sum()
         };
         Totals {
             peers: (peers.iter().min().copied().unwrap_or(0), peers.iter().max().copied().unwrap_or(0)),

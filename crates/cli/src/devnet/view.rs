@@ -106,7 +106,10 @@ fn table(progress: &Progress<'_>, max_rows: usize) -> String {
         let state = if row.running { "" } else { "  stopped" };
         let Row { table_len, peers, transactions, blocks, .. } = row;
         let size = bytes(row.bytes);
-        let _ = writeln!(text, "{index:>4}  {table_len:>5}  {peers:>5}  {transactions:>6}  {blocks:>6}  {size:>10}{state}");
+        let _ = writeln!(
+            text,
+            "{index:>4}  {table_len:>5}  {peers:>5}  {transactions:>6}  {blocks:>6}  {size:>10}{state}"
+        );
     }
     let hidden = progress.rows.len().saturating_sub(max_rows);
     if hidden > 0 {
@@ -131,9 +134,13 @@ mod tests {
     fn a_line_tells_the_least_of_the_running_nodes() {
         let row = |running, peers| Row { running, peers, ..Row::default() };
         let rows = [row(true, 5), row(true, 3), row(false, 0)];
-        let progress = Progress { phase: "gossip", elapsed: Duration::from_secs(2), entered: (7, 1), rows: &rows };
+        let progress =
+            Progress { phase: "gossip", elapsed: Duration::from_secs(2), entered: (7, 1), rows: &rows };
         let line = line(&progress);
-        assert!(line.contains("2 nodes") && line.contains("peers 3+") && line.contains("transactions 7"), "{line}");
+        assert!(
+            line.contains("2 nodes") && line.contains("peers 3+") && line.contains("transactions 7"),
+            "{line}"
+        );
         assert!(table(&progress, 3).contains("stopped"));
         let cut = table(&progress, 1);
         assert!(!cut.contains("stopped") && cut.contains("and 2 more") && cut.lines().count() == 4, "{cut}");

@@ -64,7 +64,9 @@ fn d07_a_bad_key_file_is_left_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nodekey");
     let name = path.to_str().unwrap();
-    for (content, mode, expected) in [(KEY, 0o644, "chmod 600"), ("", 0o600, "64 hex digits"), ("12", 0o600, "64 hex digits")] {
+    for (content, mode, expected) in
+        [(KEY, 0o644, "chmod 600"), ("", 0o600, "64 hex digits"), ("12", 0o600, "64 hex digits")]
+    {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         refused(&["node", "--nodekey", name], expected);
@@ -92,6 +94,9 @@ fn o03_a_port_in_use_leaves_nothing_behind() {
     refused(&["node", "--datadir", datadir_name, "--port", &port], &port);
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = udp.local_addr().unwrap().port().to_string();
-    refused(&["node", "--datadir", datadir_name, "--port", "0", "--discovery.port", &port], "another discovery port");
+    refused(
+        &["node", "--datadir", datadir_name, "--port", "0", "--discovery.port", &port],
+        "another discovery port",
+    );
     assert!(!Path::new(&datadir).exists());
 }

@@ -13,7 +13,8 @@ fn summary(arguments: &[&str]) -> (Option<i32>, Value) {
 
 #[test]
 fn everything_reaches_everyone() {
-    let arguments = ["devnet", "--nodes", "5", "--duration", "3s", "--block-time", "500ms", "--seed", "7", "--json"];
+    let arguments =
+        ["devnet", "--nodes", "5", "--duration", "3s", "--block-time", "500ms", "--seed", "7", "--json"];
     let (code, summary) = summary(&arguments);
     assert_eq!(code, Some(0), "{summary}");
     assert_eq!((&summary["complete"], &summary["seed"]), (&Value::Bool(true), &Value::from(7)));
@@ -40,7 +41,10 @@ fn without_a_terminal_there_is_a_line_a_second() {
     let output = run(&["devnet", "--nodes", "2", "--duration", "2s"]);
     let out = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{out}");
-    assert!(out.lines().filter(|line| line.contains(" s ") && line.contains(" nodes, table ")).count() >= 3, "{out}");
+    assert!(
+        out.lines().filter(|line| line.contains(" s ") && line.contains(" nodes, table ")).count() >= 3,
+        "{out}"
+    );
     assert!(out.contains(" gossip: ") && out.contains(" done: "), "{out}");
     assert!(out.contains("complete: every transaction"), "{out}");
     assert!(!out.contains('\u{1b}'), "no escape sequences");

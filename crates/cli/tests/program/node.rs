@@ -70,7 +70,12 @@ fn s07_a_node_says_who_it_is_keeps_its_key_and_ends_on_a_signal() {
     let key_of = |node: &Running| node.enode.split('@').next().unwrap().to_owned();
     let node = Running::start(&arguments);
     let first_key = key_of(&node);
-    assert!(node.enode.starts_with("enode://") && node.enr.starts_with("enr:"), "{} {}", node.enode, node.enr);
+    assert!(
+        node.enode.starts_with("enode://") && node.enr.starts_with("enr:"),
+        "{} {}",
+        node.enode,
+        node.enr
+    );
     assert_eq!(fs::read_dir(&datadir).unwrap().count(), 1, "the key and nothing else");
     assert_eq!(node.terminate().code(), Some(0));
     let again = Running::start(&arguments);
@@ -129,7 +134,8 @@ fn discv4_ping_shows_the_record_and_its_fork_id() {
 #[test]
 fn nodes_with_a_common_bootnode_become_peers() {
     let first = Running::start(&["--nodekeyhex", &"5".repeat(64)]);
-    let second = Running::start(&["--nodekeyhex", &"6".repeat(64), "--bootnodes", &first.enode, "--maxpeers", "1"]);
+    let second =
+        Running::start(&["--nodekeyhex", &"6".repeat(64), "--bootnodes", &first.enode, "--maxpeers", "1"]);
     // Full with its one peer, the second node refuses a third with the reason that says so.
     let mut code = Value::Null;
     for _ in 0..100 {
