@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn key() -> NodeKey {
-        NodeKey::from_bytes(&[9; 32]).unwrap()
+        NodeKey::from_bytes(&[9; 32]).expect("a small number is a key")
     }
 
     #[test]

@@ -248,7 +248,7 @@ mod tests {
             let sender = sender.clone();
             let ops = vec![CurveOp::Sign(KeyRef::Node, [ticket as u8; 32])];
             handle.submit(job(ticket, Urgency::Normal, ops), move |ticket, result| {
-                sender.send((ticket, result)).unwrap()
+                sender.send((ticket, result)).unwrap();
             });
         }
         for expected in 0..100u64 {
@@ -304,7 +304,7 @@ mod tests {
         let (pool, handle, block) = blocked_pool();
         let (sender, receiver) = mpsc::sync_channel(1);
         handle.submit(job(7, Urgency::Normal, vec![]), move |ticket, result| {
-            sender.send((ticket, result)).unwrap()
+            sender.send((ticket, result)).unwrap();
         });
         pool.workers[0].lock().closed = true;
         drop(block);

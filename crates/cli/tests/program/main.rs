@@ -1,4 +1,7 @@
 //! Tests that start the program.
+//! What a verb does inside is tested where it stands; here is only what a user sees: output, exit codes, files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
 mod devnet;
