@@ -18,7 +18,7 @@ use crate::{
     Node, StartError,
     candidates::Dialable,
     node::Parts,
-    record::{Entries, LocalRecord},
+    record::{LocalRecord, entries},
     sockets::{ListenOn, Sockets},
 };
 
@@ -211,11 +211,6 @@ impl NodeBuilder {
             IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         })
     }
-}
-
-/// What the protocols want to have in the node's record.
-pub(crate) fn entries(protocols: &[Arc<dyn Protocol>]) -> Entries {
-    protocols.iter().flat_map(|protocol| protocol.enr_entries()).collect()
 }
 
 fn start_server(

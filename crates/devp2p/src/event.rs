@@ -7,7 +7,7 @@ use std::sync::Arc;
 use eth_wire::EthEvent;
 use tokio::{sync::broadcast, task::JoinHandle};
 
-use crate::node::Shared;
+use crate::shared::Shared;
 
 /// Events kept for a slow reader; older ones are dropped and counted in [`NodeEvent::Lagged`].
 pub const MAX_EVENTS: usize = 1_024;
@@ -42,14 +42,10 @@ impl NodeEvents {
     }
 }
 
-/// The task that joins the streams of the layers, and renews the node's record when the chain moves.
-pub(crate) struct Pump;
-
-impl Pump {
-    #[expect(clippy::disallowed_methods, reason = "the node's one task of its own, ended with it")]
-    pub(crate) fn start(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) -> JoinHandle<()> {
-        tokio::spawn(run(shared, events))
-    }
+/// Starts the task that joins the streams of the layers, and renews the node's record when the chain moves.
+#[expect(clippy::disallowed_methods, reason = "the node's one task of its own, ended with it")]
+pub(crate) fn start_pump(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) -> JoinHandle<()> {
+    tokio::spawn(run(shared, events))
 }
 
 async fn run(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) {

@@ -63,6 +63,7 @@ mod event;
 pub mod genesis;
 mod node;
 mod record;
+mod shared;
 mod sockets;
 
 pub use discv4;

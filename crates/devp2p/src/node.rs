@@ -2,7 +2,7 @@
 //! the node's record true while forks pass; it decides nothing that a layer decides. What is not offered here is
 //! reached through `discovery()`, `server()` and `eth()`. How its parts are made and joined is `builder.rs`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use discv4::Discv4;
 use eth_wire::EthHandle;
@@ -11,9 +11,10 @@ use rlpx::{CommandError, PeerInfo, Protocol, Server};
 use tokio::{sync::broadcast, task::JoinHandle};
 
 use crate::{
-    builder::{NodeBuilder, entries},
-    event::{MAX_EVENTS, NodeEvents, Pump},
+    builder::NodeBuilder,
+    event::{self, MAX_EVENTS, NodeEvents},
     record::LocalRecord,
+    shared::Shared,
 };
 
 /// A running node. Cheap to clone; it ends with [`Node::shutdown`], or when its last clone is dropped.
@@ -41,15 +42,6 @@ struct Inner {
     _curve_pool: Arc<CurvePool>,
 }
 
-/// What the node and the task behind its events both use.
-pub(crate) struct Shared {
-    pub(crate) record: Mutex<LocalRecord>,
-    pub(crate) discovery: Option<Discv4>,
-    pub(crate) server: Server,
-    pub(crate) eth: Option<EthHandle>,
-    pub(crate) protocols: Vec<Arc<dyn Protocol>>,
-}
-
 /// Bytes on the node's sockets, discovery and peers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -75,7 +67,7 @@ impl Node {
             protocols: parts.protocols,
         });
         let (events, _) = broadcast::channel(MAX_EVENTS);
-        let pump = Pump::start(Arc::clone(&shared), events.clone());
+        let pump = event::start_pump(Arc::clone(&shared), events.clone());
         let inner = Inner {
             public_key,
             endpoint: parts.endpoint,
@@ -161,26 +153,6 @@ impl Node {
             discovery.shutdown().await;
         }
         self.server().shutdown().await;
-    }
-}
-
-impl Shared {
-    fn record(&self) -> Enr {
-        // Nothing under the lock can panic.
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).current().clone()
-    }
-
-    /// Signs a new record when a protocol's entries have changed, as a fork id does, and tells discovery.
-    pub(crate) async fn refresh_record(&self) {
-        let updated =
-            self.record.lock().unwrap_or_else(PoisonError::into_inner).update(entries(&self.protocols));
-        match (updated, &self.discovery) {
-            (Ok(Some(record)), Some(discovery)) => {
-                let _ended = discovery.set_local_enr(record).await;
-            }
-            (Ok(_), _) => {}
-            (Err(error), _) => tracing::warn!(%error, "the node record stays as it was"),
-        }
     }
 }
 

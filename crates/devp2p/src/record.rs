@@ -6,9 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use identity::{Endpoint, Enr, EnrBuilder, EnrError, NodeKey, Now};
+use rlpx::Protocol;
 
 /// Entries of a record: keys with RLP values.
 pub(crate) type Entries = Vec<(String, Bytes)>;
+
+/// What the protocols want to have in the node's record.
+pub(crate) fn entries(protocols: &[Arc<dyn Protocol>]) -> Entries {
+    protocols.iter().flat_map(|protocol| protocol.enr_entries()).collect()
+}
 
 /// Our record and what it is signed from.
 #[derive(Debug)]
