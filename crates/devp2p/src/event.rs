@@ -45,12 +45,17 @@ impl NodeEvents {
 /// Starts the task that joins the streams of the layers, and renews the node's record when the chain moves.
 #[expect(clippy::disallowed_methods, reason = "the node's one task of its own, ended with it")]
 pub(crate) fn start_pump(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) -> JoinHandle<()> {
-    tokio::spawn(run(shared, events))
+    // Subscribed here and not in the task, which may first run when a peer has come already.
+    let (transport, eth) = (shared.server.events(), shared.eth.as_ref().map(eth_wire::EthHandle::events));
+    tokio::spawn(run(shared, transport, eth, events))
 }
 
-async fn run(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) {
-    let mut transport = shared.server.events();
-    let mut eth = shared.eth.as_ref().map(eth_wire::EthHandle::events);
+async fn run(
+    shared: Arc<Shared>,
+    mut transport: rlpx::EventStream,
+    mut eth: Option<eth_wire::EthEvents>,
+    events: broadcast::Sender<NodeEvent>,
+) {
     loop {
         let event = tokio::select! {
             event = transport.next() => match event {

@@ -132,6 +132,10 @@ pub const MAX_BACKEND_CALLS: usize = 8_192;
 /// Bytes of all peers' gossip that may wait for the backend; what comes beyond is dropped.
 pub const MAX_BACKEND_BYTES: usize = 64 * 1024 * 1024;
 
+/// Requests of peers that may be with the backend, of up to 64 KiB each; the next ones wait, and are dropped as late. A
+/// peer has one there, so only those who left while the backend hangs can fill it.
+pub const MAX_SERVE_CALLS: usize = 1_024;
+
 /// Calls to the backend that may be out for the owner; more are refused.
 pub const MAX_OWNER_CALLS: usize = 1_024;
 

@@ -1,12 +1,14 @@
 //! Curve jobs on a bounded set of threads, one pool a process.
 //!
 //! A lane always lands on the same thread, so its jobs finish in order. Each thread takes begun handshakes first, then
-//! datagrams and unproven handshakes by turns; a full queue drops the oldest unproven job, or refuses the new one when there is none.
+//! datagrams and unproven handshakes by turns; a full queue drops the oldest unproven job, or refuses the new one when
+//! there is none. Datagrams fill three quarters of it at most.
 
 use std::{
     collections::VecDeque,
     fmt,
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -134,6 +136,10 @@ impl Worker {
         if queue.closed {
             return Some(queued);
         }
+        // Datagrams cost their senders nothing: a quarter of the queue stays for handshakes.
+        if urgency == Urgency::Normal && queue.normal.len() >= self.max_queued / 4 * 3 {
+            return Some(queued);
+        }
         let mut dropped = None;
         if queue.len() >= self.max_queued {
             dropped = queue.unproven.pop_front();
@@ -154,8 +160,11 @@ impl Worker {
     fn run(&self) {
         let mut rng = UnwrapErr(SysRng);
         while let Some(Queued { key, ticket, ops, answer }) = self.next() {
-            let outputs = ops.into_iter().map(|op| run_op(&key, op, &mut rng)).collect();
-            answer(ticket, CurveResult::Done(outputs));
+            // A job or an answer that panics costs itself; without its thread, all that comes after would wait forever.
+            let run = || ops.into_iter().map(|op| run_op(&key, op, &mut rng)).collect();
+            let outputs = catch_unwind(AssertUnwindSafe(run));
+            let result = outputs.map_or(CurveResult::Refused, CurveResult::Done);
+            let _ = catch_unwind(AssertUnwindSafe(|| answer(ticket, result)));
         }
         let waiting: Vec<Queued> = std::iter::from_fn(|| self.lock().pop()).collect();
         for queued in waiting {
@@ -270,18 +279,19 @@ mod tests {
                 sender.send((ticket.0, matches!(result, CurveResult::Refused))).unwrap();
             });
         };
-        for ticket in 1..=MAX_QUEUED_PER_THREAD as u64 {
-            submit(ticket, if ticket <= 2 { Urgency::Unproven } else { Urgency::Normal });
-        }
+        let urgencies = [(2, Urgency::Unproven), (192, Urgency::Normal), (62, Urgency::Begun)];
+        let filling = urgencies.into_iter().flat_map(|(count, urgency)| std::iter::repeat_n(urgency, count));
+        (1..).zip(filling).for_each(|(ticket, urgency)| submit(ticket, urgency));
+        submit(899, Urgency::Normal);
         submit(900, Urgency::Begun);
         submit(901, Urgency::Unproven);
         submit(902, Urgency::Begun);
         submit(903, Urgency::Begun);
         let refused: Vec<_> = receiver.try_iter().collect();
-        assert_eq!(refused, [(1, true), (2, true), (901, true), (903, true)]);
+        assert_eq!(refused, [(899, true), (1, true), (2, true), (901, true), (903, true)]);
         drop(block);
-        let first_two: Vec<_> = receiver.iter().take(2).collect();
-        assert_eq!(first_two, [(900, false), (902, false)]);
+        let begun: Vec<_> = receiver.iter().skip(62).take(2).collect();
+        assert_eq!(begun, [(900, false), (902, false)], "begun ones go first, in order");
     }
 
     #[test]
@@ -297,6 +307,16 @@ mod tests {
         let order: Vec<u64> = receiver.iter().collect();
         assert_eq!(order.len(), 10);
         assert!(order[..4].contains(&8) && order[..4].contains(&9), "{order:?}");
+    }
+
+    #[test]
+    fn an_answer_that_panics_costs_itself_alone() {
+        let pool = CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN);
+        let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
+        let (sender, receiver) = mpsc::sync_channel(1);
+        handle.submit(job(1, Urgency::Normal, vec![]), |_, _| panic!("an answer of the test"));
+        handle.submit(job(2, Urgency::Normal, vec![]), move |ticket, _| sender.send(ticket).unwrap());
+        assert_eq!(receiver.recv(), Ok(Ticket(2)));
     }
 
     #[test]

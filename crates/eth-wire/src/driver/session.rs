@@ -17,7 +17,10 @@ use super::{
     EthHandle,
     inbox::{Arrival, Inbox},
 };
-use crate::{EthCounters, EthVersion, ForkFilter, MessageKind, PeerFault, fork_id::ENR_KEY, intake};
+use crate::{
+    EthCounters, EthVersion, ForkFilter, MessageKind, PeerFault, config::MAX_MESSAGE_LEN, fork_id::ENR_KEY,
+    intake,
+};
 
 /// The eth capability of one node, for `rlpx::Server`. The machine runs as long as this or a handle is there.
 #[derive(Debug)]
@@ -53,6 +56,10 @@ impl Protocol for EthProtocol {
 
     fn enr_entries(&self) -> Vec<(String, Bytes)> {
         vec![(ENR_KEY.to_owned(), self.filter.fork_id().to_enr_value())]
+    }
+
+    fn max_message_len(&self) -> usize {
+        MAX_MESSAGE_LEN
     }
 
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {

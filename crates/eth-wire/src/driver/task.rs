@@ -56,8 +56,6 @@ impl Task {
                 tokio::task::yield_now().await;
             }
         }
-        self.links.values().for_each(|link| link.disconnect(DisconnectReason::Quitting));
-        self.inbox.close();
     }
 
     /// Waits for something to do; with a command, if it is one. None when there is no owner any more.
@@ -186,6 +184,14 @@ impl Task {
                 Output::Event(event) => _ = self.events.send(event),
             }
         }
+    }
+}
+
+/// However the task ends, by a panic too: no peer may stay with a machine that is gone.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.links.values().for_each(|link| link.disconnect(DisconnectReason::Quitting));
+        self.inbox.close();
     }
 }
 

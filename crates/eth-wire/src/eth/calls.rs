@@ -12,6 +12,7 @@ use crate::{
     backend::{BackendAnswer, BackendCall, BackendTicket},
     machine_config::{
         BACKEND_PATIENCE, BACKLOG_SLACK, MAX_BACKEND_BYTES, MAX_BACKEND_CALLS, MAX_OWNER_CALLS,
+        MAX_SERVE_CALLS,
     },
     orphans::Candidate,
     requests::RequestKind,
@@ -81,6 +82,10 @@ impl Errand {
             | Self::Branch(_) => false,
         }
     }
+
+    fn is_request(&self) -> bool {
+        matches!(self, Self::Serve { .. })
+    }
 }
 
 /// The calls that are out.
@@ -88,6 +93,7 @@ impl Errand {
 pub(super) struct Calls {
     out: BTreeMap<BackendTicket, (Instant, Errand)>,
     owners: usize,
+    requests: usize,
     gossip_bytes: usize,
     next_ticket: u64,
 }
@@ -108,6 +114,11 @@ impl Calls {
     pub(super) fn takes_owners(&self) -> bool {
         self.owners < MAX_OWNER_CALLS
     }
+
+    /// Whether one more request of a peer may be out.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.requests < MAX_SERVE_CALLS
+    }
 }
 
 impl Eth {
@@ -115,6 +126,7 @@ impl Eth {
         let ticket = BackendTicket(self.calls.next_ticket);
         self.calls.next_ticket = self.calls.next_ticket.wrapping_add(1);
         self.calls.owners += usize::from(errand.is_owners());
+        self.calls.requests += usize::from(errand.is_request());
         if let Some((peer, len)) = errand.backlog() {
             self.calls.gossip_bytes = self.calls.gossip_bytes.saturating_add(len);
             if let Some(peer) = self.peers.of_mut(peer) {
@@ -130,6 +142,7 @@ impl Eth {
     pub fn handle_backend(&mut self, now: Now, ticket: BackendTicket, answer: BackendAnswer) {
         let Some((_, errand)) = self.calls.out.remove(&ticket) else { return };
         self.calls.owners -= usize::from(errand.is_owners());
+        self.calls.requests -= usize::from(errand.is_request());
         if let Some((id, len)) = errand.backlog() {
             self.calls.gossip_bytes = self.calls.gossip_bytes.saturating_sub(len);
             if let Some(peer) = self.peers.of_mut(id) {

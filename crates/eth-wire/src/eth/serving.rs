@@ -27,7 +27,8 @@ impl Eth {
         let Some(peer) = self.peers.of_mut(id) else { return };
         let dropped = peer.serving.drop_expired(now.instant);
         let spent = self.quotas.of(id).is_some_and(|quota| quota.answers.empty_until(now).is_some());
-        let next = if spent || peer.outbound.is_backed_up() { None } else { peer.serving.begin() };
+        let waits = spent || peer.outbound.is_backed_up() || !self.calls.takes_requests();
+        let next = if waits { None } else { peer.serving.begin() };
         let version = peer.version;
         self.reject(Reject::Unserved, dropped);
         if let Some(Queued { id: request_id, request, deadline }) = next {

@@ -7,7 +7,7 @@ use eth_wire::{
     RequestError, Status, Transaction,
     machine_config::{
         ANSWER_BYTES_PER_SECOND, BACKEND_PATIENCE, MAX_BACKEND_CALLS_PER_PEER, MAX_QUEUED_HASHES,
-        MAX_QUEUED_REQUESTS,
+        MAX_QUEUED_REQUESTS, MAX_SERVE_CALLS, SERVE_PATIENCE,
     },
 };
 use identity::Prefix;
@@ -74,6 +74,33 @@ fn e07_one_request_is_served_at_a_time_and_the_peer_is_left_unread_when_four_wai
     let answers = script.written_of(A, MessageKind::BlockHeaders.code());
     let ids: Vec<u64> = answers.iter().map(|answer| rlp::Rlp::new(answer).val_at(0).unwrap()).collect();
     assert_eq!(ids, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn e07_requests_of_peers_that_come_and_go_while_the_backend_hangs_are_bounded() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.node.held = Some(VecDeque::new());
+    let get = EthMessage::GetBlockBodies { id: 1, hashes: vec![Hash::ZERO; 2_048] };
+    let requests = |script: &Script| {
+        let held = script.node.held.as_ref().unwrap();
+        held.iter().filter(|(_, call)| matches!(call, BackendCall::Serve(..))).count()
+    };
+    for number in 0..MAX_SERVE_CALLS as u64 + 100 {
+        script.greet(PeerId(number));
+        script.say(PeerId(number), &get);
+        script.node.eth.handle_disconnected(script.now, PeerId(number));
+    }
+    assert_eq!(requests(&script), MAX_SERVE_CALLS);
+    // What waits is late at some time, and once the backend answers others are served again.
+    let late = PeerId(u64::MAX - 1);
+    script.greet(late);
+    script.say(late, &get);
+    script.pass(SERVE_PATIENCE);
+    script.node.release(script.now);
+    script.greet(PeerId(u64::MAX));
+    script.say(PeerId(u64::MAX), &get);
+    assert_eq!(script.written_of(PeerId(u64::MAX), MessageKind::BlockBodies.code()).len(), 1);
+    assert!(script.written_of(late, MessageKind::BlockBodies.code()).is_empty());
 }
 
 #[test]

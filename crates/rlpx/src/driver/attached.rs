@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     link::{Exit, Link},
     now,
+    peer_task::ABORTED,
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},
 };
@@ -237,6 +238,13 @@ impl Attached {
         for session in self.seats.drain(..).filter_map(|seat| seat.session).collect::<Vec<_>>() {
             let _ = self.guard(|| drop(session));
         }
+    }
+}
+
+/// A connection's task that is aborted or panics leaves no protocol with a peer that is gone.
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.close(&ABORTED);
     }
 }
 

@@ -140,7 +140,9 @@ impl Connection {
 
     /// Handles what the session puts out, or else waits for one thing to happen.
     async fn turn(&mut self) {
-        let output = if self.inbox.len() < MAX_INBOX { self.wire.output() } else { None };
+        // What a closed session still has to say is little, and its end must be heard past a full inbox.
+        let takes = self.inbox.len() < MAX_INBOX || self.wire.session().is_closed();
+        let output = if takes { self.wire.output() } else { None };
         match output {
             Some(SessionOutput::Message { protocol, message }) => {
                 self.inbox.push_back(Received { protocol, message });

@@ -1,4 +1,5 @@
 //! What comes to a server's task from outside: the owner's commands, reports, connections, candidates.
+//! Only gathered and waited for here: what is done about it is decided in `server_task.rs`.
 
 use std::{
     future::{pending, poll_fn},

@@ -99,7 +99,10 @@ impl ServerTask {
             None => self.machine.next_timeout(moment).map(Instant::from_std),
         };
         let wants_candidates = self.intake.candidates.is_some() && self.machine.wanted_candidates(moment) > 0;
+        let is_closing = self.closing.is_some();
         let Intake { commands, reports, accepted, candidates, .. } = &mut self.intake;
+        // The last handle's end is heard once, whenever it came.
+        let hears_commands = !is_closing || !commands.is_closed() || !commands.is_empty();
         tokio::select! {
             biased;
             Some((id, report)) = reports.recv() => self.handle_report(id, report),
@@ -107,7 +110,7 @@ impl ServerTask {
             Some(Ok((id, addresses))) = self.lookups.join_next() => {
                 self.machine.handle_resolved(now(), id, &addresses);
             }
-            command = commands.recv(), if !commands.is_closed() || !commands.is_empty() => self.handle_command(command),
+            command = commands.recv(), if hears_commands => self.handle_command(command),
             connection = next_accepted(accepted) => self.handle_accepted(connection),
             candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
             () = sleep_until_some(wake) => self.handle_wake(),

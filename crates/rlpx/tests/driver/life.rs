@@ -1,0 +1,156 @@
+//! Servers and single connections from start to end: what is refused at the start, what the tool sends, receives and
+//! reports, who says goodbye at shutdown.
+
+use std::{sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use identity::{Endpoint, Enode};
+use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
+use rlpx::{
+    CapabilityName, CommandError, ConfigError, ConnectError, DisconnectReason, Event, LocalCapability,
+    SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
+
+#[tokio::test]
+async fn the_tool_sends_receives_and_says_goodbye() {
+    let stage = Stage::new();
+    let mut node = stage.echoing().await;
+    let mut tool = stage.tool(&node).await;
+    assert_eq!(
+        (tool.hello().client_name.as_str(), tool.hello().public_key),
+        ("test/1", node.key.public_key())
+    );
+    assert_eq!(tool.hello().listen_port, node.server.local_addr().unwrap().port());
+    assert_eq!((tool.shared()[0].version, tool.shared()[0].offset), (1, 16));
+    ask_echo(&mut tool, b"ping").await;
+    let large = Bytes::from(vec![7; 3 << 20]);
+    within(tool.send(0, 0, large.clone())).await.unwrap();
+    assert_eq!(within(tool.next()).await.unwrap().message.payload, large);
+    assert_eq!(tool.send(0, 2, Bytes::new()).await, Err(SendError::UnknownCode));
+    assert_eq!(tool.send(1, 0, Bytes::new()).await, Err(SendError::UnknownCode));
+    let reason = DisconnectReason::UselessPeer;
+    assert_eq!(within(tool.disconnect(reason)).await, SessionEnd::Local { reason, error: None });
+    assert_eq!(node.disconnected().await.1, SessionEnd::Remote(reason));
+}
+
+#[tokio::test]
+async fn the_tool_tells_why_there_is_no_session() {
+    let stage = Stage::new();
+    let mut node = stage.echoing().await;
+    match stage.open(&stage.key(), "chat", &node).await {
+        Err(ConnectError::Session { end, hello: Some(hello) }) => {
+            assert_eq!((end.reason(), hello.client_name.as_str()), (DisconnectReason::UselessPeer, "test/1"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut tool = stage.tool(&node).await;
+    node.connected().await;
+    node.server.shutdown().await;
+    let end = SessionEnd::Remote(DisconnectReason::Quitting);
+    assert_eq!((within(tool.next()).await, within(tool.next()).await), (Err(end), Err(end)));
+    let refused = stage.open(&stage.key(), "echo", &node).await;
+    assert!(matches!(refused, Err(ConnectError::Tcp { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn s07_shutdown_says_quitting_to_every_peer_and_frees_the_port() {
+    let stage = Stage::new();
+    let mut node = stage.echoing().await;
+    let address = node.server.local_addr().unwrap();
+    let mut tools = Vec::new();
+    for _ in 0..20 {
+        tools.push(stage.tool(&node).await);
+        node.connected().await;
+    }
+    // Neither one that says nothing nor one that does not read holds it up.
+    let silent = TcpStream::connect(address).await.unwrap();
+    let (server, again) = (node.server.clone(), node.server.clone());
+    timeout(Duration::from_secs(5), async { tokio::join!(server.shutdown(), again.shutdown()) })
+        .await
+        .unwrap();
+    for mut tool in tools {
+        assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+    }
+    drop(silent);
+    assert_eq!(node.server.add_peer(node.enode()).await, Err(CommandError::Closed));
+    assert_eq!((node.server.peer_count(), node.server.peers().await.len()), (0, 0));
+    for _ in 0..20 {
+        assert!(matches!(node.event().await, Event::PeerDisconnected { .. }));
+    }
+    assert!(
+        within(node.events.next()).await.is_none() && within(node.server.events().next()).await.is_none()
+    );
+    TcpListener::bind(address).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_says_goodbye() {
+    let stage = Stage::new();
+    let node = stage.echoing().await;
+    let mut tool = stage.tool(&node).await;
+    ask_echo(&mut tool, b"here").await;
+    drop(node);
+    assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+}
+
+#[tokio::test]
+async fn handles_that_go_right_behind_a_command_end_the_server_too() {
+    let stage = Stage::new();
+    let Node { server, mut events, .. } = stage.echoing().await;
+    let mut asking = Box::pin(server.peers());
+    // Sent, and nobody waits for the answer.
+    assert!(std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await.is_pending());
+    drop(asking);
+    drop(server);
+    assert!(within(events.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn p13_a_peer_that_talks_and_does_not_read_does_not_hold_the_tool() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let talking = protocol("echo", [V1], |peer, messages| async move {
+        for _ in 0..200 {
+            peer.send(0, Bytes::new()).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+        drop(messages);
+    });
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(talking));
+    let node = stage.start(Arc::clone(&key), builder);
+    let key = stage.key();
+    let echo = LocalCapability::new(CapabilityName::new("echo").unwrap(), 1, V1.message_count);
+    let mut config = SessionConfig::new(key.public_key(), "tool/1", vec![echo]);
+    config.timeouts.write = Duration::from_millis(300);
+    let (address, remote) = (node.server.local_addr().unwrap(), node.key.public_key());
+    let mut tool = within(Server::connect(stage.pool.handle(key), config, address, remote)).await.unwrap();
+    let mut noise = vec![0; 8 << 20];
+    UnwrapErr(SysRng).fill_bytes(&mut noise);
+    let noise = Bytes::from(noise);
+    let flood = async { while tool.send(0, 0, noise.clone()).await.is_ok() {} };
+    within(flood).await;
+    assert_eq!(within(tool.send(0, 0, noise.clone())).await, Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_at_the_start() {
+    let stage = Stage::new();
+    let builder = || Server::builder(stage.pool.handle(stage.key()));
+    let named = |name: &str| builder().protocol(Arc::new(echo(name))).start();
+    assert!(matches!(named("overlong9"), Err(ConfigError::ProtocolName { .. })));
+    let twice = builder().protocol(Arc::new(echo("a"))).protocol(Arc::new(echo("a"))).start();
+    assert!(matches!(twice, Err(ConfigError::ProtocolTwice { .. })));
+    let none = protocol("a", [], |_, _| async {});
+    assert!(matches!(builder().protocol(Arc::new(none)).start(), Err(ConfigError::ProtocolVersions { .. })));
+    let key = stage.key();
+    let own = Enode::new(key.public_key(), Endpoint { ip: [127, 0, 0, 1].into(), udp: 0, tcp: 1 });
+    let config = ServerConfig { static_peers: vec![own], ..quick() };
+    let own = Server::builder(stage.pool.handle(key)).config(config).start();
+    assert!(matches!(own, Err(ConfigError::Peer(CommandError::Own))));
+}

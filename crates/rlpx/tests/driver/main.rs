@@ -1,0 +1,10 @@
+//! Servers and single connections over real TCP on loopback.
+//! Time is real too: whatever is waited for has far longer than it takes, so that only what never comes fails.
+
+#![cfg(feature = "tokio")]
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+mod life;
+mod peers;
+mod protocols;
+mod support;

@@ -1,0 +1,273 @@
+//! Protocols that return, panic, have no room for messages or a peer that does not read: what comes of it for their
+//! peer and for others, and what they are told of a session's end. One is scripted by its test.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rlpx::{
+    CapabilityName, DisconnectReason, Link, LocalCapability, MAX_QUEUED_LEN, PeerInfo, Protocol,
+    ProtocolSession, ProtocolVersion, Refusal, SendError, Server, ServerConfig, ServerTimes, SessionConfig,
+    SessionEnd, SharedMessage, protocol,
+};
+
+use crate::support::{Stage, V1, ask_echo, echo, listener, quick, within};
+
+#[test]
+fn a_runtime_that_ends_tells_the_protocols() {
+    let stage = Stage::new();
+    let mortal = tokio::runtime::Runtime::new().unwrap();
+    let scripted = Scripted::new("echo", Script::default());
+    let tool = mortal.block_on(async {
+        let key = stage.key();
+        let builder = stage.builder(&key, listener().await).protocol(Arc::new(scripted.clone()));
+        let mut node = stage.start(key, builder);
+        let tool = stage.tool(&node).await;
+        node.connected().await;
+        (node, tool)
+    });
+    assert!(scripted.script.closed.lock().unwrap().is_empty());
+    drop(mortal);
+    assert_eq!(scripted.script.closed.lock().unwrap().len(), 1);
+    drop(tool);
+}
+
+#[tokio::test]
+async fn a_function_that_returns_ends_its_session_with_quitting() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let once = protocol("echo", [V1], |_, mut messages| async move { drop(messages.next().await) });
+    let node = stage.start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(once)));
+    let mut tool = stage.tool(&node).await;
+    within(tool.send(0, 0, Bytes::new())).await.unwrap();
+    assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+}
+
+/// What a scripted protocol is asked to do, and what it saw.
+#[derive(Default)]
+struct Script {
+    links: Mutex<Vec<Link>>,
+    closed: Mutex<Vec<SessionEnd>>,
+    sent_len: AtomicUsize,
+    handled: AtomicUsize,
+    /// Takes no message while this is set.
+    blocked: Mutex<Option<Vec<Waker>>>,
+    /// Panics at a message, or already when a peer comes.
+    panics_at_message: bool,
+    panics_at_connect: bool,
+}
+
+#[derive(Clone)]
+struct Scripted {
+    name: &'static str,
+    script: Arc<Script>,
+}
+
+impl Scripted {
+    fn new(name: &'static str, script: Script) -> Self {
+        Self { name, script: Arc::new(script) }
+    }
+}
+
+impl Protocol for Scripted {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn versions(&self) -> &[ProtocolVersion] {
+        &[V1]
+    }
+
+    fn connect(&self, _: Arc<PeerInfo>, _: u32, link: Link) -> Box<dyn ProtocolSession> {
+        assert!(!self.script.panics_at_connect, "as the script says");
+        self.script.links.lock().unwrap().push(link);
+        Box::new(self.clone())
+    }
+}
+
+impl ProtocolSession for Scripted {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.script.blocked.lock().unwrap() {
+            Some(wakers) => {
+                wakers.push(cx.waker().clone());
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn handle_message(&mut self, _: u64, _: Bytes) -> Result<(), DisconnectReason> {
+        assert!(!self.script.panics_at_message, "as the script says");
+        self.script.handled.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn handle_sent(&mut self, len: usize) {
+        self.script.sent_len.fetch_add(len, Ordering::Relaxed);
+    }
+
+    fn handle_closed(&mut self, end: &SessionEnd) {
+        self.script.closed.lock().unwrap().push(*end);
+    }
+}
+
+#[tokio::test]
+async fn s05_a_panic_costs_its_peer_alone() {
+    let stage = Stage::new();
+    let beside = Scripted::new("beside", Script::default());
+    let (in_task, at_start) = (
+        Scripted::new("bad", Script { panics_at_message: true, ..Script::default() }),
+        Scripted::new("worse", Script { panics_at_connect: true, ..Script::default() }),
+    );
+    let own_task = protocol("task", [V1], |_, mut messages| async move {
+        messages.next().await.unwrap();
+        panic!("as the script says");
+    });
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
+    let builder =
+        builder.protocol(Arc::new(beside.clone())).protocol(Arc::new(in_task)).protocol(Arc::new(own_task));
+    let node = stage.start(key, builder.protocol(Arc::new(at_start)));
+
+    let mut honest = stage.tool(&node).await;
+    ask_echo(&mut honest, b"before").await;
+    let end = SessionEnd::Remote(DisconnectReason::SubprotocolError);
+    for (count, name) in ["bad", "task", "worse"].into_iter().enumerate() {
+        let capabilities =
+            [name, "beside"].map(|name| LocalCapability::new(CapabilityName::new(name).unwrap(), 1, 2));
+        let key = stage.key();
+        let config = SessionConfig::new(key.public_key(), "tool/1", capabilities.to_vec());
+        let address = node.server.local_addr().unwrap();
+        let curve = stage.pool.handle(key);
+        let mut tool = within(Server::connect(curve, config, address, node.key.public_key())).await.unwrap();
+        let bad = tool.shared().iter().position(|shared| shared.name == *name).unwrap();
+        // At the start already, `worse` may have ended it.
+        let sent = within(tool.send(bad, 0, Bytes::new())).await;
+        assert!(sent.is_ok() || name == "worse");
+        assert_eq!(within(tool.next()).await, Err(end), "{name}");
+        assert_eq!(node.refused(Refusal::ProtocolPanicked), count as u64 + 1);
+    }
+    ask_echo(&mut honest, b"after").await;
+    assert_eq!(node.server.peer_count(), 1);
+    // The protocol beside was told each time.
+    let local = SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error: None };
+    assert_eq!(*beside.script.closed.lock().unwrap(), [local; 3]);
+}
+
+#[tokio::test]
+async fn a_protocol_without_room_stops_the_reading_and_then_costs_the_peer() {
+    let stage = Stage::new();
+    let slow = Scripted::new("echo", Script { blocked: Mutex::new(Some(Vec::new())), ..Script::default() });
+    let key = stage.key();
+    let times = ServerTimes { protocol_stall: Duration::from_millis(300), ..quick().times };
+    let config = ServerConfig { times, ..quick() };
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(slow.clone())).config(config);
+    let mut node = stage.start(key, builder);
+    let mut tool = stage.tool(&node).await;
+    node.connected().await;
+    // Far more than the socket and the session's buffers hold between the two.
+    let flood = async {
+        let payload: Bytes =
+            (0..1u32 << 18).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+        for _ in 0..64 {
+            if tool.send(0, 0, payload.clone()).await.is_err() {
+                return;
+            }
+        }
+        panic!("64 MiB went to a protocol that takes nothing");
+    };
+    within(flood).await;
+    let (_, end) = node.disconnected().await;
+    assert_eq!(end, SessionEnd::Local { reason: DisconnectReason::Requested, error: None });
+    assert_eq!((node.refused(Refusal::ProtocolStalled), slow.script.handled.load(Ordering::Relaxed)), (1, 0));
+    assert!(node.server.counters().bytes_in() < 8 << 20, "{}", node.server.counters().bytes_in());
+}
+
+#[tokio::test]
+async fn a_protocol_that_finds_room_again_goes_on() {
+    let stage = Stage::new();
+    let slow = Scripted::new("echo", Script { blocked: Mutex::new(Some(Vec::new())), ..Script::default() });
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(slow.clone()));
+    let mut node = stage.start(key, builder.protocol(Arc::new(echo("other"))));
+    let mut tool = stage.tool(&node).await;
+    node.connected().await;
+    for _ in 0..100 {
+        within(tool.send(0, 0, Bytes::from_static(b"x"))).await.unwrap();
+    }
+    let wakers = loop {
+        let asked = slow.script.blocked.lock().unwrap().as_ref().is_some_and(|wakers| !wakers.is_empty());
+        if asked {
+            break slow.script.blocked.lock().unwrap().take().unwrap();
+        }
+        tokio::task::yield_now().await;
+    };
+    wakers.into_iter().for_each(Waker::wake);
+    let all = async {
+        while slow.script.handled.load(Ordering::Relaxed) < 100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(all).await;
+    assert_eq!((node.refused(Refusal::ProtocolStalled), node.server.peer_count()), (0, 1));
+}
+
+#[tokio::test]
+async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_back() {
+    let stage = Stage::new();
+    let script = Scripted::new("echo", Script::default());
+    let key = stage.key();
+    let mut node = stage
+        .start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
+    let mut tool = stage.tool(&node).await;
+    node.connected().await;
+    let link = script.script.links.lock().unwrap()[0].clone();
+    assert_eq!(link.try_send(SharedMessage::new(2, Bytes::new())), Err(SendError::UnknownCode));
+    assert_eq!(link.try_send(SharedMessage::new(0, vec![0; 0x100_0000].into())), Err(SendError::TooLarge));
+    // Incompressible, so that what is queued is what is written.
+    let payload: Bytes =
+        (0..1u32 << 15).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+    let message = SharedMessage::new(0, payload.clone());
+    let mut sent = 0;
+    let fill = async {
+        // A socket that is full takes nothing more, whoever is let run.
+        let mut refusals_in_a_row = 0;
+        while refusals_in_a_row < 1_000 {
+            match link.try_send(message.clone()) {
+                Ok(()) => (sent, refusals_in_a_row) = (sent + 1, 0),
+                Err(SendError::Full) => refusals_in_a_row += 1,
+                Err(error) => panic!("{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within(fill).await;
+    let in_queue = MAX_QUEUED_LEN / payload.len();
+    let credited = script.script.sent_len.load(Ordering::Relaxed) / payload.len();
+    assert!(sent - credited <= in_queue + 2, "{sent} sent, {credited} written");
+    let waiting = link.send(message.clone());
+    let reading = async {
+        for _ in 0..=sent {
+            assert_eq!(tool.next().await.unwrap().message.payload, payload);
+        }
+    };
+    let (late, ()) = within(async { tokio::join!(waiting, reading) }).await;
+    late.unwrap();
+    let all = async {
+        while script.script.sent_len.load(Ordering::Relaxed) < (sent + 1) * payload.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(all).await;
+    link.disconnect(DisconnectReason::TooManyPeers);
+    link.disconnect(DisconnectReason::Requested);
+    assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::TooManyPeers)));
+    node.disconnected().await;
+    assert_eq!(link.try_send(message), Err(SendError::Closed));
+}

@@ -1,0 +1,207 @@
+//! Who is let in: the table of admission, slots for those who come in, the limits by host, site and network,
+//! half-open connections, second sessions.
+
+use std::time::Duration;
+
+use identity::AddressPolicy;
+use rlpx::{DisconnectReason, Refusal, ServerConfig, SessionEnd, server::Output};
+
+use crate::story::{BROKEN, OWN, Story, candidate, enode, established, far, key};
+
+#[test]
+fn admission_follows_the_table() {
+    use DisconnectReason::{AlreadyConnected, ConnectedToSelf, TooManyPeers, UselessPeer};
+    // Peers in, peers dialed, who comes, by whom opened, what it is told. Three may come in, three be dialed.
+    let rows: [(u16, u16, u16, bool, Option<DisconnectReason>); 9] = [
+        (0, 0, 1, true, None),
+        (3, 0, 1_000, true, Some(TooManyPeers)),
+        (3, 0, 1_000, false, None),
+        (3, 3, 1_000, false, Some(TooManyPeers)),
+        (2, 0, 1, true, Some(AlreadyConnected)),
+        (3, 0, 1, true, Some(TooManyPeers)),
+        (0, 0, OWN, true, Some(ConnectedToSelf)),
+        (3, 0, OWN, true, Some(TooManyPeers)),
+        (3, 3, 9, true, None),
+    ];
+    for (inbound, dialed, who, comes_in, expected) in rows {
+        let trusted = vec![key(9).node_id()];
+        let mut story =
+            Story::new(ServerConfig { max_peers: 6, dial_ratio: 2, trusted, ..Default::default() });
+        for number in 1..=inbound {
+            let (id, outputs) = story.come_in(number);
+            assert_eq!(outputs, [established(id)]);
+        }
+        let late = (!comes_in).then(|| {
+            story.server.handle_candidate(story.now, candidate(who, &far(who)));
+            story.dials()[0]
+        });
+        for number in 101..=100 + dialed {
+            story.server.handle_candidate(story.now, candidate(number, &far(number)));
+            let dial = story.dials()[0];
+            assert_eq!(story.reach(dial), [established(dial.0)]);
+        }
+        let (id, outputs) = match late {
+            Some((id, remote)) => {
+                story.server.handle_connected(story.now, id);
+                let _ = remote;
+                (id, story.go_on(id, who))
+            }
+            None => story.come_in(who),
+        };
+        match expected {
+            Some(reason) => assert_eq!(outputs, [Output::Disconnect(id, reason)], "{who}"),
+            None => assert_eq!(
+                outputs,
+                [Output::Establish { id, static_peer: false, trusted: who == 9 }],
+                "{who}"
+            ),
+        }
+    }
+    let mut story = Story::new(ServerConfig::default());
+    let id = story.accept("10.0.0.1").unwrap();
+    story.server.handle_authenticated(story.now, id, key(1));
+    assert_eq!(story.outputs(), [Output::Greet(id)]);
+    story.server.handle_hello(story.now, id, 0);
+    assert_eq!(story.outputs(), [Output::Disconnect(id, UselessPeer)]);
+    assert_eq!(story.count(Refusal::Useless), 1);
+}
+
+#[test]
+fn what_was_free_at_the_first_stop_is_checked_again_at_the_second() {
+    let mut story = Story::new(ServerConfig { max_peers: 1, dial_ratio: 100, ..Default::default() });
+    story.server.add_trusted(key(2).node_id()).unwrap();
+    let dialed = {
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        story.dials()[0]
+    };
+    story.server.handle_connected(story.now, dialed.0);
+    story.server.handle_authenticated(story.now, dialed.0, dialed.1);
+    assert_eq!(story.outputs(), [Output::Greet(dialed.0)]);
+    let (trusted, outputs) = story.come_in(2);
+    assert_eq!(outputs, [Output::Establish { id: trusted, static_peer: false, trusted: true }]);
+    story.server.handle_hello(story.now, dialed.0, 1);
+    assert_eq!(story.outputs(), [Output::Disconnect(dialed.0, DisconnectReason::TooManyPeers)]);
+}
+
+#[test]
+fn s01_inbound_peers_never_take_the_slots_for_dials() {
+    let mut story = Story::new(ServerConfig::default());
+    let ids: Vec<_> = (0..200).map(|number| story.come_in(number)).collect();
+    let let_in = ids.iter().filter(|(id, outputs)| *outputs == [established(*id)]).count();
+    assert_eq!(let_in, 33);
+    assert_eq!(story.server.peer_count(), 33);
+    for number in 300..317 {
+        story.server.handle_candidate(story.now, candidate(number, &far(number)));
+        let dial = story.dials()[0];
+        assert_eq!(story.reach(dial), [established(dial.0)]);
+    }
+    assert_eq!((story.server.peer_count(), story.server.wanted_candidates(story.now)), (50, 0));
+}
+
+#[test]
+fn h13_a_host_connects_once_in_thirty_seconds() {
+    let mut story = Story::new(ServerConfig::default());
+    let rows = [
+        ("77.1.1.1", Ok(())),
+        ("77.1.1.1", Err(Refusal::Throttled)),
+        ("::ffff:77.1.1.1", Err(Refusal::Throttled)),
+        ("77.1.1.2", Ok(())),
+        ("2a00:1:2:3::1", Ok(())),
+        ("2a00:1:2:3:ffff::9", Err(Refusal::Throttled)),
+        ("2a00:1:2:4::1", Ok(())),
+        ("127.0.0.1", Ok(())),
+        ("127.0.0.1", Ok(())),
+        ("192.168.1.1", Ok(())),
+        ("192.168.1.1", Ok(())),
+    ];
+    for (from, expected) in rows {
+        let result = story.accept(from);
+        assert_eq!(result.map(|_| ()), expected, "{from}");
+        if let Ok(id) = result {
+            story.close(id, BROKEN);
+        }
+    }
+    assert_eq!(story.count(Refusal::Throttled), 3);
+    story.wait(Duration::from_millis(29_999));
+    assert_eq!(story.accept("77.1.1.1"), Err(Refusal::Throttled));
+    story.wait(Duration::from_millis(1));
+    assert!(story.accept("77.1.1.1").is_ok());
+}
+
+#[test]
+fn h13_loopback_can_be_counted_as_public() {
+    let address_policy = AddressPolicy { loopback_is_public: true };
+    let mut story = Story::new(ServerConfig { address_policy, ..Default::default() });
+    assert!(story.accept("127.0.0.1").is_ok());
+    assert_eq!(story.accept("127.0.0.1"), Err(Refusal::Throttled));
+}
+
+#[test]
+fn h11_half_open_connections_make_room_and_authenticated_ones_stay() {
+    let mut story = Story::new(ServerConfig { max_pending: 3, max_peers: 0, ..Default::default() });
+    story.server.add_trusted(key(1).node_id()).unwrap();
+    let known = story.accept("77.0.1.1").unwrap();
+    story.server.handle_authenticated(story.now, known, key(1));
+    assert_eq!(story.outputs(), [Output::Greet(known)]);
+    let second = story.accept("77.0.2.1").unwrap();
+    let third = story.accept("77.0.3.1").unwrap();
+    assert!(story.outputs().is_empty());
+    story.accept("77.0.4.1").unwrap();
+    assert_eq!(story.outputs(), [Output::Abort(second)]);
+    story.accept("77.0.5.1").unwrap();
+    assert_eq!(story.outputs(), [Output::Abort(third)]);
+    assert_eq!(story.count(Refusal::Evicted), 2);
+    let mut full = Story::new(ServerConfig { max_pending: 1, ..Default::default() });
+    let known = full.accept("77.0.1.1").unwrap();
+    full.server.handle_authenticated(full.now, known, key(1));
+    assert_eq!(full.accept("77.0.2.1"), Err(Refusal::PendingFull));
+}
+
+#[test]
+fn h11_a_site_has_four_half_open_connections() {
+    let mut story = Story::new(ServerConfig::default());
+    for host in 1..=4 {
+        story.accept(&format!("77.0.0.{host}")).unwrap();
+    }
+    assert_eq!(story.accept("77.0.0.5"), Err(Refusal::HalfOpenSite));
+    assert!(story.accept("77.0.1.5").is_ok());
+    for _ in 0..10 {
+        story.accept("127.0.0.1").unwrap();
+    }
+}
+
+#[test]
+fn nobody_outside_the_named_networks_comes_in_or_is_dialed() {
+    let net_restrict = "127.0.0.0/8".parse().unwrap();
+    let mut story = Story::new(ServerConfig { net_restrict, ..Default::default() });
+    assert_eq!(story.accept("77.0.0.1"), Err(Refusal::NetRestrict));
+    story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+    story.server.handle_candidate(story.now, candidate(2, "127.0.0.1"));
+    assert_eq!(story.dials().iter().map(|(_, remote)| *remote).collect::<Vec<_>>(), [key(2)]);
+    assert_eq!(story.count(Refusal::CandidateAddress), 1);
+    story.server.add_static(story.now, enode(3)).unwrap();
+    let outputs = story.outputs();
+    assert!(matches!(outputs[..], [Output::Abort(_)]), "{outputs:?}");
+}
+
+#[test]
+fn h17_the_second_session_of_a_node_is_refused_and_the_first_unharmed() {
+    let mut story = Story::new(ServerConfig::default());
+    let (first, _) = story.come_in(1);
+    let (second, outputs) = story.come_in(1);
+    assert_eq!(outputs, [Output::Disconnect(second, DisconnectReason::AlreadyConnected)]);
+    story.close(second, SessionEnd::Local { reason: DisconnectReason::AlreadyConnected, error: None });
+    assert_eq!(story.server.peer_count(), 1);
+    story.close(first, BROKEN);
+    let (third, outputs) = story.come_in(1);
+    assert_eq!(outputs, [established(third)]);
+}
+
+#[test]
+fn p10_only_fifteen_are_told_at_once_why_they_have_to_go() {
+    let mut story = Story::new(ServerConfig { max_peers: 0, max_pending: 100, ..Default::default() });
+    let told =
+        (0..40).filter(|number| matches!(story.come_in(*number).1[..], [Output::Disconnect(..)])).count();
+    assert_eq!(told, 15);
+    assert_eq!(story.count(Refusal::TooManyPeers), 40);
+}

@@ -1,0 +1,320 @@
+//! Who is dialed and when: candidates and static peers, the delays after a failure, the slots for dials, names looked
+//! up at each dial, and dials that are called off.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use identity::{Enode, Host, Now, PublicKey};
+use rlpx::{
+    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError,
+    server::{Output, Server},
+};
+
+use crate::story::{BROKEN, OWN, Story, candidate, enode, epoch, established, key, next_dial};
+
+/// One moment of dial policy: what happens before it, and whom it makes the node dial.
+struct Round {
+    /// Seconds since the round before.
+    after: u64,
+    /// What discovery finds.
+    found: &'static [(u16, &'static str)],
+    /// Dials of these nodes reach them.
+    reached: &'static [u16],
+    /// Dials or sessions of these nodes end.
+    ended: &'static [u16],
+    /// Who is dialed then.
+    dialed: &'static [u16],
+}
+
+fn play(config: ServerConfig, rounds: &[Round]) -> Story {
+    let mut story = Story::new(config);
+    let mut known: Vec<(PeerId, PublicKey)> = story.dials();
+    for (number, round) in rounds.iter().enumerate() {
+        story.wait(Duration::from_secs(round.after));
+        let number_of = |node: u16| move |(_, remote): &&(PeerId, PublicKey)| *remote == key(node);
+        for node in round.reached {
+            let dial = *known.iter().rev().find(number_of(*node)).unwrap();
+            assert_eq!(story.reach(dial), [established(dial.0)], "round {number}");
+        }
+        for node in round.ended {
+            story.fail(*known.iter().rev().find(number_of(*node)).unwrap());
+        }
+        for (node, address) in round.found {
+            story.server.handle_candidate(story.now, candidate(*node, address));
+        }
+        let dials = story.dials();
+        let expected: Vec<_> = round.dialed.iter().map(|node| key(*node)).collect();
+        assert_eq!(dials.iter().map(|(_, remote)| *remote).collect::<Vec<_>>(), expected, "round {number}");
+        known.extend(dials);
+    }
+    story
+}
+
+#[test]
+fn dial_policy_follows_the_rounds() {
+    let config = ServerConfig { max_peers: 4, dial_ratio: 2, max_dials: 3, ..Default::default() };
+    let story = play(
+        config,
+        &[
+            // Two peers may be dialed and nobody is: three dials at once, for that is the most; ourselves never.
+            Round {
+                after: 0,
+                found: &[
+                    (OWN, "77.0.0.9"),
+                    (1, "77.0.1.1"),
+                    (1, "77.0.1.1"),
+                    (2, "77.0.2.1"),
+                    (3, "77.0.3.1"),
+                    (4, "77.0.4.1"),
+                ],
+                reached: &[],
+                ended: &[],
+                dialed: &[1, 2, 3],
+            },
+            // One of the two has been found: two slots, of which two dials under way take both.
+            Round { after: 1, found: &[(4, "77.0.4.1")], reached: &[1], ended: &[], dialed: &[] },
+            // A dial fails: room for one. Nobody who was dialed less than 35 s ago, or is a peer.
+            Round {
+                after: 1,
+                found: &[(2, "77.0.5.1"), (1, "77.0.6.1"), (4, "77.0.4.1")],
+                reached: &[],
+                ended: &[2],
+                dialed: &[4],
+            },
+            // Both places taken: no more dials, whoever is found.
+            Round { after: 1, found: &[(5, "77.0.5.1")], reached: &[3], ended: &[4], dialed: &[] },
+            // A peer goes: two slots again. One second is early for it.
+            Round {
+                after: 1,
+                found: &[(3, "77.0.3.1"), (5, "77.0.5.1")],
+                reached: &[],
+                ended: &[3],
+                dialed: &[5],
+            },
+            // 35 s and their jitter later it may be dialed again.
+            Round { after: 44, found: &[(3, "77.0.3.1")], reached: &[], ended: &[5], dialed: &[3] },
+        ],
+    );
+    assert_eq!(story.count(Refusal::CandidateOwn), 1);
+    assert_eq!(story.count(Refusal::CandidateRecent), 2);
+}
+
+#[test]
+fn s03_planted_addresses_make_no_flooder_of_us() {
+    let config = ServerConfig { max_peers: 300, max_dials: 300, ..Default::default() };
+    let mut story = Story::new(config);
+    let mut dialed: Vec<(Instant, IpAddr)> = Vec::new();
+    for round in 0..600u16 {
+        // Five nodes on one host, five on its site, over and over.
+        let host = candidate(1_000 + round, "77.0.0.1");
+        let site = candidate(2_000 + round, &format!("77.0.0.{}", 2 + round % 200));
+        for found in [host, site] {
+            story.server.handle_candidate(story.now, found);
+            for dial in story.dials() {
+                dialed.push((story.now.instant, found.endpoint.ip));
+                story.fail(dial);
+            }
+        }
+        story.wait(Duration::from_millis(250));
+    }
+    for (at, address) in &dialed {
+        let within = |window: u64| {
+            dialed.iter().filter(move |(other, _)| other >= at && *other < *at + Duration::from_secs(window))
+        };
+        assert_eq!(within(35).filter(|(_, other)| other == address).count(), 1);
+        assert!(within(10).count() <= 2);
+    }
+    assert!(dialed.len() >= 20, "{}", dialed.len());
+    let loopback = |number| candidate(number, "127.0.0.1");
+    for number in 3_000..3_020 {
+        story.server.handle_candidate(story.now, loopback(number));
+    }
+    assert_eq!(story.dials().len(), 20);
+}
+
+#[test]
+fn a_source_of_useless_candidates_is_not_asked_without_end() {
+    let mut story = Story::new(ServerConfig::default());
+    let mut asked = 0;
+    while story.server.wanted_candidates(story.now) > 0 {
+        story.server.handle_candidate(story.now, candidate(1, "0.0.0.0"));
+        asked += 1;
+        assert!(asked < 1_000);
+    }
+    let next = story.server.next_timeout(story.now).unwrap();
+    assert_eq!(next.saturating_duration_since(story.now.instant), Duration::from_secs(1));
+    story.wait(Duration::from_secs(1));
+    assert!(story.server.wanted_candidates(story.now) > 0);
+}
+
+/// Delays of `count` dials in a row that all fail, to a static peer or to one that is found at every moment.
+fn delays_of_failures(mut story: Story, count: usize) -> Vec<Duration> {
+    let first = story.dials()[0];
+    story.fail(first);
+    (0..count)
+        .map(|_| {
+            let (waited, dial) = next_dial(&mut story, Duration::from_secs(7_200)).unwrap();
+            story.fail(dial);
+            waited
+        })
+        .collect()
+}
+
+#[test]
+fn a_lost_static_peer_is_dialed_again_soon_and_then_ever_less() {
+    let story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let delays = delays_of_failures(story, 12);
+    for (failures, delay) in delays.iter().enumerate() {
+        let least = Duration::from_secs(1 << failures).min(Duration::from_secs(120));
+        assert!(*delay >= least && *delay <= least.mul_f64(1.25), "{delays:?}");
+    }
+}
+
+#[test]
+fn a_static_peer_that_lasted_starts_from_the_shortest_delay() {
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let mut dial = story.dials()[0];
+    for _ in 0..5 {
+        story.fail(dial);
+        dial = next_dial(&mut story, Duration::from_secs(60)).unwrap().1;
+    }
+    assert_eq!(story.reach(dial), [Output::Establish { id: dial.0, static_peer: true, trusted: false }]);
+    story.wait(Duration::from_secs(31));
+    story.close(dial.0, SessionEnd::Remote(DisconnectReason::Quitting));
+    let (waited, _) = next_dial(&mut story, Duration::from_secs(60)).unwrap();
+    assert!(waited <= Duration::from_millis(1_250), "{waited:?}");
+}
+
+#[test]
+fn h17_a_static_peer_that_holds_our_dead_session_is_reached_within_45_s() {
+    for seed in 0..100 {
+        let now = Now { instant: epoch(), unix: Duration::ZERO };
+        let config = ServerConfig { static_peers: vec![enode(1)], ..Default::default() };
+        let mut story = Story { now, server: Server::new(now, config, key(OWN), seed) };
+        let mut dial = story.dials()[0];
+        let refused = SessionEnd::Remote(DisconnectReason::AlreadyConnected);
+        let mut waited = Duration::ZERO;
+        while waited <= Duration::from_secs(30) {
+            story.close(dial.0, refused);
+            let (delay, next) = next_dial(&mut story, Duration::from_secs(60)).unwrap();
+            waited += delay;
+            dial = next;
+        }
+        assert!(waited <= Duration::from_secs(45), "seed {seed}: {waited:?}");
+    }
+}
+
+#[test]
+fn p10_a_found_node_that_fails_is_dialed_after_35_s_and_ever_less_up_to_an_hour() {
+    let mut story = Story::new(ServerConfig::default());
+    let (mut delays, mut last) = (Vec::new(), None);
+    while delays.len() < 12 {
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        if let Some(dial) = story.dials().first() {
+            delays.extend(last.map(|last| story.now.instant.saturating_duration_since(last)));
+            last = Some(story.now.instant);
+            story.fail(*dial);
+        }
+        story.wait(Duration::from_secs(1));
+    }
+    let mut least = Duration::from_secs(35);
+    for delay in &delays {
+        assert!(*delay >= least && *delay <= least.mul_f64(1.25) + Duration::from_secs(1), "{delays:?}");
+        least = (least * 2).min(Duration::from_secs(3_600));
+    }
+}
+
+#[test]
+fn e02_a_node_of_no_use_is_not_dialed_for_an_hour() {
+    let ends = [
+        SessionEnd::Remote(DisconnectReason::UselessPeer),
+        SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error: None },
+        SessionEnd::Broken(SessionError::Incompatible(Incompatibility::OtherIdentity)),
+    ];
+    for end in ends {
+        let mut story = Story::new(ServerConfig::default());
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        let dial = story.dials()[0];
+        story.reach(dial);
+        story.close(dial.0, end);
+        for wait in [Duration::from_secs(36), Duration::from_secs(3_500)] {
+            story.wait(wait);
+            story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+            assert_eq!(story.dials(), [], "{end}");
+        }
+        story.wait(Duration::from_secs(1_000));
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        assert_eq!(story.dials().len(), 1);
+    }
+}
+
+#[test]
+fn g04_a_static_peer_of_no_use_is_left_alone_for_half_a_minute() {
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let dial = story.dials()[0];
+    story.reach(dial);
+    story.close(dial.0, SessionEnd::Remote(DisconnectReason::SubprotocolError));
+    let (waited, _) = next_dial(&mut story, Duration::from_secs(60)).unwrap();
+    assert!(waited >= Duration::from_secs(30), "{waited:?}");
+}
+
+#[test]
+fn a_static_peer_is_dialed_though_every_slot_for_candidates_is_taken() {
+    let config = ServerConfig { max_peers: 6, dial_ratio: 6, ..Default::default() };
+    let mut story = Story::new(config);
+    story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+    let dial = story.dials()[0];
+    story.reach(dial);
+    assert_eq!(story.server.wanted_candidates(story.now), 0);
+    story.server.add_static(story.now, enode(2)).unwrap();
+    assert_eq!(story.dials().len(), 1);
+}
+
+#[test]
+fn a_static_peer_waits_while_there_is_no_room_and_goes_first_when_there_is() {
+    let mut story = Story::new(ServerConfig { max_peers: 1, dial_ratio: 100, ..Default::default() });
+    story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+    let peer = story.dials()[0];
+    story.reach(peer);
+    story.server.add_static(story.now, enode(2)).unwrap();
+    assert_eq!(story.outputs(), []);
+    assert_eq!(story.server.next_timeout(story.now), None);
+    story.close(peer.0, BROKEN);
+    assert_eq!(story.dials().iter().map(|(_, remote)| *remote).collect::<Vec<_>>(), [key(2)]);
+}
+
+#[test]
+fn names_are_looked_up_at_each_dial_and_their_addresses_checked() {
+    let named = Enode { host: Host::Dns("node.example.org".into()), ..enode(1) };
+    let net_restrict = "10.0.0.0/8".parse().unwrap();
+    let mut story =
+        Story::new(ServerConfig { net_restrict, static_peers: vec![named], ..Default::default() });
+    for _ in 0..2 {
+        let outputs = story.outputs();
+        let [Output::Resolve { id, name, port: 1 }] = &outputs[..] else { panic!("{outputs:?}") };
+        assert_eq!(name, "node.example.org");
+        let found: Vec<SocketAddr> =
+            ["77.0.0.1:1", "10.1.1.1:1", "[::1]:1", "10.1.1.2:1"].map(|text| text.parse().unwrap()).into();
+        story.server.handle_resolved(story.now, *id, &found);
+        let connect = Output::Connect { id: *id, remote: key(1), addresses: vec![found[1], found[3]] };
+        assert_eq!(story.outputs(), [connect]);
+        story.close(*id, BROKEN);
+        story.wait(Duration::from_secs(3));
+    }
+    let outputs = story.outputs();
+    let [Output::Resolve { id, .. }] = outputs[..] else { panic!("{outputs:?}") };
+    story.server.handle_resolved(story.now, id, &["77.0.0.1:1".parse().unwrap()]);
+    assert_eq!(story.outputs(), [Output::Abort(id)]);
+}
+
+#[test]
+fn a_dial_in_vain_is_called_off_when_the_node_comes_in() {
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let (dialed, _) = story.dials()[0];
+    let (id, outputs) = story.come_in(1);
+    assert_eq!(outputs, [Output::Establish { id, static_peer: true, trusted: false }, Output::Abort(dialed)]);
+    story.close(dialed, BROKEN);
+    assert_eq!(story.outputs(), []);
+}
