@@ -32,7 +32,7 @@ fn fetch_headers(ours: &Ours, peer: PeerId) -> Vec<Header> {
     while headers.len() < BLOCKS as usize {
         let next = headers.len() as u64 + 1;
         let query = HeadersQuery::from_number(next, BLOCKS + 1 - next);
-        let more = run(ours.eth().headers(Some(peer), query)).unwrap();
+        let more = run(ours.eth().headers(Some(peer), query)).expect("geth answers");
         assert!(!more.is_empty(), "no header from {next} on");
         headers.extend(more);
     }
@@ -42,7 +42,7 @@ fn fetch_headers(ours: &Ours, peer: PeerId) -> Vec<Header> {
 fn fetch_blocks(ours: &Ours, peer: PeerId, headers: &[Header]) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     while let Some(rest) = headers.get(blocks.len()..).filter(|rest| !rest.is_empty()) {
-        let more = run(ours.eth().blocks(Some(peer), rest)).unwrap();
+        let more = run(ours.eth().blocks(Some(peer), rest)).expect("geth answers");
         assert!(!more.is_empty(), "no body of {}", rest[0].number);
         blocks.extend(more);
     }
@@ -54,7 +54,7 @@ fn two_hundred_blocks_come_from_geth_verified_and_go_on_to_another() -> Result<(
     let slots = Slots::take(2);
     let geth = slots.launch(Options::new().no_discovery())?;
     let head = build_chain(&geth)?;
-    let mut ours = Setup::new(51).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(51).dialing(&geth)?;
     let peer = ours.ready(geth.enode().node_id())?.peer_id;
 
     let headers = fetch_headers(&ours, peer);
@@ -89,7 +89,7 @@ fn two_hundred_blocks_come_from_geth_verified_and_go_on_to_another() -> Result<(
 
 /// A geth that has only us is told of the head: it takes headers and bodies from us and runs them.
 fn another_fetches_from(ours: &mut Ours, other: &Geth, head: &[u8; 32]) -> Result<()> {
-    run(ours.node.add_peer(other.enode().clone())).unwrap();
+    ours.add_peer(other.enode());
     ours.ready(other.enode().node_id())?;
     let peer = other.wait_for_peer(&ours.id(), LIMIT)?;
     assert_eq!(other.admin_peers()?.len(), 1, "{}", peer.raw);

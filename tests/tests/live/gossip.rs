@@ -1,9 +1,6 @@
 //! Transactions between us and geth: sent in full, announced and fetched, and carried from one geth to another.
 
-use devp2p::{
-    NodeEvent,
-    eth_wire::{EthEvent, Hash, Insert, MessageKind, Pool},
-};
+use devp2p::eth_wire::{Hash, Insert, MessageKind, Pool};
 use interop::{
     Result,
     geth::{Geth, Options, Slots},
@@ -13,8 +10,7 @@ use crate::ours::{LIMIT, Ours, Setup, run, transfer};
 
 /// Our node with `geth` as its one peer, ready on both sides.
 fn joined(secret: u8, geth: &Geth) -> Result<Ours> {
-    let mut ours =
-        Setup::new(secret).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(secret).dialing(geth)?;
     ours.ready(geth.enode().node_id())?;
     geth.wait_for_peer(&ours.id(), LIMIT)?;
     Ok(ours)
@@ -55,7 +51,8 @@ fn a_transaction_of_one_geth_reaches_another_that_has_only_us() -> Result<()> {
     let first = slots.launch(Options::new().no_discovery())?;
     let second = slots.launch(Options::new().no_discovery())?;
     let mut ours = joined(43, &first)?;
-    run(ours.node.add_peer(second.enode().clone())).unwrap();
+    let from_first = ours.ready(first.enode().node_id())?.peer_id;
+    ours.add_peer(second.enode());
     ours.ready(second.enode().node_id())?;
     second.wait_for_peer(&ours.id(), LIMIT)?;
     let has_only_us = |geth: &Geth| -> Result<bool> {
@@ -73,14 +70,6 @@ fn a_transaction_of_one_geth_reaches_another_that_has_only_us() -> Result<()> {
         assert!(ours.pool.contains(&Hash(*hash)));
     }
     assert!(has_only_us(&first)? && has_only_us(&second)?, "no way around us");
-    let from = run(ours.node.peers())
-        .iter()
-        .find(|peer| peer.node_id == first.enode().node_id())
-        .map(|peer| peer.peer_id);
-    ours.wait_for("the transaction's way", |event| match event {
-        NodeEvent::Eth(EthEvent::TransactionsReceived { peer, new, .. }) => {
-            (*peer == from && new.contains(&Hash(sent[0]))).then_some(())
-        }
-        _ => None,
-    })
+    assert_eq!(ours.giver(Hash(sent[0]))?, Some(from_first));
+    Ok(())
 }

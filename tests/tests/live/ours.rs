@@ -11,17 +11,18 @@ use devp2p::{
     Genesis, Node, NodeBuilder, NodeEvent, NodeEvents,
     discv4::{Discv4, NodeEntry},
     eth_wire::{
-        Address, Block, Chain, EthConfig, EthEvent, EthHandle, EthPeerInfo, EthVersion, ForkSchedule, Hash,
-        MemoryChain, MemoryPool, PeerFault, Transaction, TransferRequest,
+        Address, Block, Chain, EthConfig, EthEvent, EthHandle, EthPeerInfo, ForkSchedule, Hash, MemoryChain,
+        MemoryPool, PeerFault, Transaction, TransferRequest,
     },
     identity::{Enode, NodeId, NodeKey},
-    rlpx::{Event, PeerInfo, SessionEnd},
+    rlpx::{Event, PeerId, PeerInfo, SessionEnd},
 };
-use interop::{Failure, Result, eventually};
+use interop::{Failure, Result, eventually, geth::Geth};
 use tokio::{runtime::Runtime, time::timeout};
 
-/// No step of these tests takes two seconds on an idle machine; only a fault takes this long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// No step of these tests takes three seconds on an idle machine. On a busy one geth starts slowly, and a dial that found
+/// nobody is tried again after twice the time.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// The chain of [`interop::GENESIS`].
 pub(crate) const CHAIN_ID: u64 = 1337;
 /// When its first block was made; geth's blocks follow 12 s apart.
@@ -42,7 +43,6 @@ pub(crate) struct Setup {
     key: NodeKey,
     genesis: Genesis,
     network_id: u64,
-    versions: Vec<EthVersion>,
     blocks: Vec<Vec<u8>>,
 }
 
@@ -53,7 +53,6 @@ impl Setup {
             key: NodeKey::from_bytes(&[secret; 32]).expect("a small number is a key"),
             genesis: Genesis::from_json(interop::GENESIS).expect("the test network's file"),
             network_id: CHAIN_ID,
-            versions: EthVersion::ALL.to_vec(),
             blocks: Vec::new(),
         }
     }
@@ -66,11 +65,6 @@ impl Setup {
 
     pub(crate) const fn network_id(mut self, id: u64) -> Self {
         self.network_id = id;
-        self
-    }
-
-    pub(crate) fn versions(mut self, versions: &[EthVersion]) -> Self {
-        self.versions = versions.to_vec();
         self
     }
 
@@ -101,13 +95,19 @@ impl Setup {
         let pool = Arc::new(MemoryPool::new(genesis.chain_id));
         let forks =
             ForkSchedule::new(Hash(genesis.hash), genesis.time, &genesis.block_forks, &genesis.time_forks);
-        let mut config = EthConfig::new(self.network_id, forks);
-        config.versions = self.versions;
+        let config = EthConfig::new(self.network_id, forks);
         let builder = Node::builder(self.key).listen(Ipv4Addr::LOCALHOST.into(), 0);
         let builder = more(builder.eth(config, Arc::clone(&chain) as Arc<dyn Chain>, Arc::clone(&pool) as _));
         let node = run(builder.start()).map_err(|error| Failure::new(error.to_string()))?;
         let events = node.events();
         Ok(Ours { node, chain, pool, events, seen: Vec::new() })
+    }
+
+    /// Starts the node without discovery and has it dial `geth`: only now, so that no event of it is missed.
+    pub(crate) fn dialing(self, geth: &Geth) -> Result<Ours> {
+        let ours = self.start(NodeBuilder::no_discovery)?;
+        ours.add_peer(geth.enode());
+        Ok(ours)
     }
 }
 
@@ -165,35 +165,56 @@ impl Ours {
         self.seen.clear();
     }
 
+    /// Dials a node, and again whenever it is lost.
+    pub(crate) fn add_peer(&self, node: &Enode) {
+        run(self.node.add_peer(node.clone())).expect("the node runs and has room");
+    }
+
     /// The peer `id`, once its session is established.
     pub(crate) fn connected(&mut self, id: NodeId) -> Result<Arc<PeerInfo>> {
-        self.wait_for("the peer to connect", |event| match event {
-            NodeEvent::Transport(Event::PeerConnected(info)) if info.node_id == id => Some(Arc::clone(info)),
-            _ => None,
+        self.wait_for("the peer to connect", |event| {
+            let NodeEvent::Transport(Event::PeerConnected(info)) = event else { return None };
+            (info.node_id == id).then(|| Arc::clone(info))
         })
     }
 
     /// Why the session with the peer `id` ended.
     pub(crate) fn disconnected(&mut self, id: NodeId) -> Result<SessionEnd> {
-        self.wait_for("the peer to leave", |event| match event {
-            NodeEvent::Transport(Event::PeerDisconnected { info, end }) if info.node_id == id => Some(*end),
-            _ => None,
+        self.wait_for("the peer to leave", |event| {
+            let NodeEvent::Transport(Event::PeerDisconnected { info, end }) = event else { return None };
+            (info.node_id == id).then_some(*end)
+        })
+    }
+
+    /// Why a dial to the node `id` led to no session.
+    pub(crate) fn dial_failed(&mut self, id: NodeId) -> Result<SessionEnd> {
+        self.wait_for("the dial to fail", |event| {
+            let NodeEvent::Transport(Event::DialFailed { public_key, end, .. }) = event else { return None };
+            (public_key.node_id() == id).then_some(*end)
         })
     }
 
     /// The peer `id`, once Status messages are exchanged.
     pub(crate) fn ready(&mut self, id: NodeId) -> Result<EthPeerInfo> {
-        self.wait_for("the eth handshake", |event| match event {
-            NodeEvent::Eth(EthEvent::PeerReady(info)) if info.node_id == id => Some(*info),
-            _ => None,
+        self.wait_for("the eth handshake", |event| {
+            let NodeEvent::Eth(EthEvent::PeerReady(info)) = event else { return None };
+            (info.node_id == id).then_some(*info)
         })
     }
 
     /// The rule by which we refused the peer `id`.
     pub(crate) fn refused(&mut self, id: NodeId) -> Result<PeerFault> {
-        self.wait_for("the refusal", |event| match event {
-            NodeEvent::Eth(EthEvent::PeerRefused { node_id, fault, .. }) if *node_id == id => Some(*fault),
-            _ => None,
+        self.wait_for("the refusal", |event| {
+            let NodeEvent::Eth(EthEvent::PeerRefused { node_id, fault, .. }) = event else { return None };
+            (*node_id == id).then_some(*fault)
+        })
+    }
+
+    /// The peer that gave us the transaction `hash`, once one has.
+    pub(crate) fn giver(&mut self, hash: Hash) -> Result<Option<PeerId>> {
+        self.wait_for("the transaction", |event| {
+            let NodeEvent::Eth(EthEvent::TransactionsReceived { peer, new, .. }) = event else { return None };
+            new.contains(&hash).then_some(*peer)
         })
     }
 

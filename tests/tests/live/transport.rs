@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use devp2p::{
-    NodeEvent,
-    eth_wire::EthVersion,
-    identity::NodeId,
-    rlpx::{DisconnectReason, Event, PeerInfo, SessionEnd},
+    identity::{CurvePool, NodeId, NodeKey},
+    rlpx::{ConnectError, DisconnectReason, PeerInfo, Server, SessionConfig, SessionEnd},
 };
 use interop::{
     Result,
@@ -15,7 +13,7 @@ use interop::{
 
 use crate::ours::{LIMIT, Ours, Setup, run};
 
-/// What geth offers; its node key alone differs from run to run.
+/// What geth v1.17.8 offers.
 const GETH_CAPABILITIES: [&str; 5] = ["eth/69", "eth/70", "eth/71", "eth/72", "snap/1"];
 
 fn capabilities(peer: &PeerInfo) -> Vec<String> {
@@ -25,7 +23,7 @@ fn capabilities(peer: &PeerInfo) -> Vec<String> {
 /// Both sides tell the same of one session.
 fn assert_agreed(ours: &Ours, peer: &Arc<PeerInfo>, geth: &Geth, of_us: &AdminPeer) -> Result<()> {
     let told = geth.node_info()?;
-    assert_eq!(peer.client_name, told["name"].as_str().unwrap());
+    assert_eq!(told["name"], peer.client_name);
     assert_eq!(capabilities(peer), GETH_CAPABILITIES);
     assert_eq!(peer.public_key, geth.enode().public_key);
     assert_eq!(of_us.name, concat!("devp2p/v", env!("CARGO_PKG_VERSION"), "/rust"));
@@ -54,7 +52,7 @@ fn parting(geth: &Geth, id: &NodeId, reason: &str) -> Result<String> {
 fn we_dial_geth_and_both_tell_the_same() -> Result<()> {
     let geth = Geth::launch(Options::new().no_discovery())?;
     let id = geth.enode().node_id();
-    let mut ours = Setup::new(11).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(11).dialing(&geth)?;
     let peer = ours.connected(id)?;
     assert!(!peer.inbound && peer.static_peer);
     ours.ready(id)?;
@@ -77,7 +75,7 @@ fn geth_dials_us_and_both_tell_the_same() -> Result<()> {
 fn geth_reads_the_reasons_that_we_end_a_session_with() -> Result<()> {
     let geth = Geth::launch(Options::new().no_discovery().flag("--verbosity").flag("5"))?;
     let id = geth.enode().node_id();
-    let mut ours = Setup::new(13).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(13).dialing(&geth)?;
     ours.ready(id)?;
     run(ours.node.server().disconnect(id, DisconnectReason::TooManyPeers)).unwrap();
     assert_eq!(
@@ -105,7 +103,7 @@ fn we_read_the_reasons_that_geth_ends_a_session_with() -> Result<()> {
     assert_eq!(ours.disconnected(id)?, SessionEnd::Remote(DisconnectReason::Requested));
 
     ours.forget_events();
-    run(ours.node.add_peer(geth.enode().clone())).unwrap();
+    ours.add_peer(geth.enode());
     ours.ready(id)?;
     geth.stop()?;
     assert_eq!(ours.disconnected(id)?, SessionEnd::Remote(DisconnectReason::Quitting));
@@ -115,26 +113,31 @@ fn we_read_the_reasons_that_geth_ends_a_session_with() -> Result<()> {
 #[test]
 fn we_read_the_reasons_that_geth_refuses_a_session_with() -> Result<()> {
     let slots = Slots::take(2);
+    // Of two peers geth dials one, so one may come in.
     let full = slots.launch(Options::new().no_discovery().flag("--maxpeers").flag("2"))?;
-    let mut first = Setup::new(15).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
+    let join = |secret| Setup::new(secret).dialing(&full);
+    let mut first = join(15)?;
     first.ready(full.enode().node_id())?;
-    let mut second = Setup::new(16).start(|node| node.no_discovery().static_peers([full.enode().clone()]))?;
-    assert_eq!(refusal(&mut second, &full)?, SessionEnd::Remote(DisconnectReason::TooManyPeers));
+    let end = join(16)?.dial_failed(full.enode().node_id())?;
+    assert_eq!(end, SessionEnd::Remote(DisconnectReason::TooManyPeers));
 
-    let modern = slots.launch(Options::new().no_discovery())?;
-    let mut old = Setup::new(17)
-        .versions(&[EthVersion::Eth68])
-        .start(|node| node.no_discovery().static_peers([modern.enode().clone()]))?;
-    assert_eq!(refusal(&mut old, &modern)?.reason(), DisconnectReason::UselessPeer);
+    let free = slots.launch(Options::new().no_discovery())?;
+    assert_eq!(end_without_capabilities(&free), SessionEnd::Remote(DisconnectReason::UselessPeer));
     Ok(())
 }
 
-/// Why a dial to `geth` led to no session.
-fn refusal(ours: &mut Ours, geth: &Geth) -> Result<SessionEnd> {
-    let key = geth.enode().public_key;
-    ours.wait_for("the refusal", |event| match event {
-        NodeEvent::Transport(Event::DialFailed { public_key, end, .. }) if *public_key == key => Some(*end),
-        _ => None,
+/// How a session ends in which we offer nothing, and do not mind.
+fn end_without_capabilities(geth: &Geth) -> SessionEnd {
+    let key = Arc::new(NodeKey::from_bytes(&[17; 32]).expect("a small number is a key"));
+    let curves = CurvePool::for_this_machine();
+    let config = SessionConfig::new(key.public_key(), "nothing to offer", Vec::new());
+    let address = geth.enode().endpoint().and_then(|endpoint| endpoint.tcp_addr()).expect("geth listens");
+    run(async {
+        match Server::connect(curves.handle(key), config, address, geth.enode().public_key).await {
+            Ok(mut connection) => connection.next().await.expect_err("no message without capabilities"),
+            Err(ConnectError::Session { end, .. }) => end,
+            Err(error @ ConnectError::Tcp { .. }) => panic!("{error}"),
+        }
     })
 }
 
@@ -142,7 +145,7 @@ fn refusal(ours: &mut Ours, geth: &Geth) -> Result<SessionEnd> {
 fn geth_that_is_killed_and_started_again_is_a_peer_again_without_help() -> Result<()> {
     let mut geth = Geth::launch(Options::new().no_discovery())?;
     let id = geth.enode().node_id();
-    let mut ours = Setup::new(18).start(|node| node.no_discovery().static_peers([geth.enode().clone()]))?;
+    let mut ours = Setup::new(18).dialing(&geth)?;
     let before = ours.ready(id)?;
     geth.kill();
     let end = ours.disconnected(id)?;
