@@ -6,10 +6,7 @@ mod support;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    cell::Cell,
 };
 
 use bytes::Bytes;
@@ -25,25 +22,34 @@ use support::{filled, list, list_header, number, string};
 /// What may be allocated beyond twice the message, bytes.
 const SLACK: usize = 64 * 1024;
 
-/// Counts what this process has allocated, and the most it ever had.
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+/// Counts what each thread has allocated, and the most it ever had: others, the test harness's too, do not disturb.
 struct Counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// The counts are the process's: one measurement at a time.
-static MEASURING: Mutex<()> = Mutex::new(());
+impl Counting {
+    fn add(bytes: isize) {
+        // A thread that is ending no longer counts.
+        let _ = HELD.try_with(|held| {
+            held.set(held.get() + bytes);
+            let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+        });
+    }
+}
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches atomics only.
+// SAFETY: every call goes to the system's allocator unchanged; the counters never allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
+        Self::add(layout.size().cast_signed());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        Self::add(-layout.size().cast_signed());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -52,18 +58,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn alone() -> MutexGuard<'static, ()> {
-    MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Reads a message and tells whether it was taken and how much more was allocated meanwhile, at most.
 fn cost(version: EthVersion, kind: MessageKind, message: &Bytes) -> (bool, usize) {
     let message = message.clone();
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    let before = HELD.get();
+    PEAK.set(before);
     let read = intake(version, kind.code(), message);
-    let peak = PEAK.load(Ordering::Relaxed);
-    (read.is_ok(), peak.saturating_sub(before))
+    (read.is_ok(), (PEAK.get() - before).cast_unsigned())
 }
 
 fn assert_cheap(version: EthVersion, kind: MessageKind, what: &str, message: &Bytes) -> bool {
@@ -90,7 +91,6 @@ fn wrappings(content: &Bytes) -> Vec<Bytes> {
 
 #[test]
 fn f13_lists_of_the_smallest_items_cost_no_more_than_twice_the_message() {
-    let _alone = alone();
     for byte in [0x80, 0xc0, 0x01] {
         // As long as each limit allows, less room for the lists around it, and as many items as are read.
         let most_items = [MAX_TRANSACTIONS, MAX_ANNOUNCEMENTS, MAX_ANSWER_ITEMS];
@@ -116,7 +116,6 @@ fn every_form() -> Vec<(EthVersion, MessageKind)> {
 
 #[test]
 fn f13_the_widest_honest_messages_cost_no_more_than_twice_their_length() {
-    let _alone = alone();
     let (id, empty) = (u64::MAX, list(&[]));
     let small: Vec<Bytes> = (0..MAX_TRANSACTIONS)
         .map(|i| {
@@ -154,7 +153,6 @@ fn f13_the_widest_honest_messages_cost_no_more_than_twice_their_length() {
 
 #[test]
 fn f13_the_longest_transaction_costs_no_more_than_twice_its_length() {
-    let _alone = alone();
     let mut request = TransferRequest::new(1, 0, Address([1; 20]), 0);
     request.data = vec![7; MAX_MESSAGE_LEN - 600 - 600].into();
     let transaction = request.sign(&support::key(1));
@@ -171,7 +169,6 @@ fn f13_the_longest_transaction_costs_no_more_than_twice_its_length() {
 
 #[test]
 fn e04_an_oversize_message_costs_nothing() {
-    let _alone = alone();
     for version in EthVersion::ALL {
         for kind in MessageKind::ALL.iter().filter(|kind| kind.is_in(version)) {
             let message = Bytes::from(vec![0xc0; kind.max_len() + 1]);
@@ -183,7 +180,6 @@ fn e04_an_oversize_message_costs_nothing() {
 #[test]
 fn f14_the_deepest_nesting_is_refused_on_a_small_stack() {
     const STACK: usize = 256 * 1024;
-    let _alone = alone();
     let bombs = [bomb(40), bomb(20_000), bomb(MAX_MESSAGE_LEN / 4 - 1_000)];
     let thread = std::thread::Builder::new().stack_size(STACK);
     let reader = thread.spawn(move || {

@@ -1,8 +1,7 @@
 //! What the tests of the machine are played with: a host (one machine whose curve jobs run at once), strangers that
 //! sign whatever they like, and in `net` many hosts on a simulated network.
 
-// Each test binary uses its part of the stage.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the stage")]
 
 pub mod net;
 
