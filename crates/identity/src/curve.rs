@@ -39,6 +39,16 @@ pub enum KeyRef {
     Ephemeral(EphemeralKey),
 }
 
+impl KeyRef {
+    /// The key itself, where it lies: it is not copied.
+    fn resolve<'a>(&'a self, node_key: &'a NodeKey) -> &'a NodeKey {
+        match self {
+            Self::Node => node_key,
+            Self::Ephemeral(key) => &key.0,
+        }
+    }
+}
+
 /// A private key for one handshake. Zeroized when its last clone is dropped; never printed.
 #[derive(Clone)]
 pub struct EphemeralKey(Arc<NodeKey>);
@@ -151,16 +161,12 @@ impl<R: CryptoRng> InlineCurve<R> {
 
 /// Runs one operation with `node_key` where it names the node key.
 pub(crate) fn run_op(node_key: &NodeKey, op: CurveOp, rng: &mut impl CryptoRng) -> CurveOutput {
-    let private = |key: KeyRef| match key {
-        KeyRef::Node => node_key.clone(),
-        KeyRef::Ephemeral(key) => NodeKey::clone(&key.0),
-    };
     match op {
         CurveOp::Generate => CurveOutput::Generated(EphemeralKey::new(NodeKey::generate(rng))),
         CurveOp::Agree(key, public) => {
-            private(key).agree(&public).map_or(CurveOutput::Invalid, CurveOutput::Agreed)
+            key.resolve(node_key).agree(&public).map_or(CurveOutput::Invalid, CurveOutput::Agreed)
         }
-        CurveOp::Sign(key, digest) => CurveOutput::Signed(private(key).sign(&digest)),
+        CurveOp::Sign(key, digest) => CurveOutput::Signed(key.resolve(node_key).sign(&digest)),
         CurveOp::Recover(digest, signature) => {
             signature.recover(&digest).map_or(CurveOutput::Invalid, CurveOutput::Recovered)
         }

@@ -12,7 +12,7 @@ use secp256k1::{
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::NodeId;
+use crate::{NodeId, context};
 
 /// Why bytes are no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ impl NodeKey {
     /// [`KeyError::OutOfRange`] when they are no key of the curve.
     pub fn from_bytes(secret: &[u8; 32]) -> Result<Self, KeyError> {
         let mut key = SecretKey::from_secret_bytes(*secret).map_err(|_| KeyError::OutOfRange)?;
-        let public = PublicKey::from(&key.public_key());
+        let public = PublicKey::from(&context::public_key(&key));
         key.non_secure_erase();
         Ok(Self { secret: *secret, public })
     }
@@ -88,9 +88,7 @@ impl NodeKey {
     /// Signs a 32-byte digest (RFC 6979 nonce, low s), with the recovery id.
     pub fn sign(&self, digest: &[u8; 32]) -> Signature {
         let mut key = self.secret_key();
-        let (recovery_id, compact) =
-            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(*digest), &key)
-                .serialize_compact();
+        let (recovery_id, compact) = context::sign(&key, &Message::from_digest(*digest)).serialize_compact();
         key.non_secure_erase();
         let mut signature = [0; 65];
         signature[..64].copy_from_slice(&compact);

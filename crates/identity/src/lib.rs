@@ -17,10 +17,12 @@
 //! ```
 
 mod address;
+mod context;
 mod count;
 pub mod curve;
 mod endpoint;
 mod enode;
+mod keccak;
 mod key;
 mod key_file;
 mod node_id;
@@ -33,9 +35,10 @@ pub use address::{AddressClass, AddressPolicy, NetList, NetListError, Prefix, un
 pub use count::{Counters, Label};
 pub use endpoint::Endpoint;
 pub use enode::{Enode, EnodeError, Host};
+pub use keccak::{Keccak256, keccak256, keccak256_concat};
 pub use key::{KeyError, NodeKey, PublicKey, Signature};
 pub use key_file::KeyFileError;
-pub use node_id::{Distance, NodeId, keccak256, keccak256_concat};
+pub use node_id::{Distance, NodeId};
 pub use now::Now;
 #[cfg(feature = "pool")]
 pub use pool::{CurveHandle, CurvePool};

@@ -1,26 +1,10 @@
-//! Node ids, the only thing with a distance, and the hash that makes them. Buckets by distance are discv4's (`table`);
-//! hashes of blocks and transactions are `Hash` of eth-wire, which has none.
+//! Node ids, the only thing with a distance. Buckets by distance are discv4's (`table`); hashes of blocks and transactions
+//! are `Hash` of eth-wire, which has none.
 //! devp2p specification, `discv4.md`, "Node Identities" and "Node Table".
 
 use std::fmt;
 
-use sha3::{Digest, Keccak256};
-
-use crate::PublicKey;
-
-/// The Keccak-256 hash of `data`, 32 bytes.
-pub fn keccak256(data: &[u8]) -> [u8; 32] {
-    Keccak256::digest(data).into()
-}
-
-/// The Keccak-256 hash of the `parts` one after the other, 32 bytes.
-pub fn keccak256_concat(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Keccak256::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.finalize().into()
-}
+use crate::{PublicKey, keccak256};
 
 /// A node's place in the key space: `keccak256` of its 64-byte public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,6 +20,13 @@ impl Now {
         Self { instant: Instant::now(), unix }
     }
 
+    /// The beginning of a simulation: some moment of the monotonic clock, which only differences are taken of, and the wall
+    /// clock at `unix`.
+    #[expect(clippy::disallowed_methods, reason = "the file that reads the clocks")]
+    pub fn simulated(unix: Duration) -> Self {
+        Self { unix, ..Self::system() }
+    }
+
     /// The wall clock in whole seconds.
     pub const fn unix_seconds(&self) -> u64 {
         self.unix.as_secs()

@@ -1,4 +1,5 @@
-//! Curve jobs on a bounded set of threads, one pool a process.
+//! Curve jobs on a bounded set of threads, one pool a process. On one core there is no thread that could run them
+//! meanwhile, so they run where they are submitted.
 //!
 //! A lane always lands on the same thread, so its jobs finish in order. Each thread takes begun handshakes first, then
 //! datagrams and unproven handshakes by turns; a full queue drops the oldest unproven job, or refuses the new one when
@@ -9,7 +10,10 @@ use std::{
     fmt,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -29,15 +33,24 @@ type Answer = Box<dyn FnOnce(Ticket, CurveResult) + Send>;
 
 /// Threads that run curve jobs. Dropping the pool ends them; what still waits is answered `Refused`.
 pub struct CurvePool {
-    workers: Arc<[Worker]>,
+    runner: Runner,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// A pool seen by one node: adds the node's key to its jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct CurveHandle {
-    workers: Arc<[Worker]>,
+    runner: Runner,
     key: Arc<NodeKey>,
+}
+
+/// Where jobs run.
+#[derive(Clone)]
+enum Runner {
+    /// On threads, a queue each.
+    Threads(Arc<[Worker]>),
+    /// Where they are submitted, unless the pool is closed.
+    Inline { closed: Arc<AtomicBool> },
 }
 
 struct Worker {
@@ -75,10 +88,16 @@ impl CurvePool {
             thread::Builder::new().name(name).spawn(run).expect("the system can start a thread")
         });
         let threads = threads.collect();
-        Self { workers, threads }
+        Self { runner: Runner::Threads(workers), threads }
     }
 
-    /// A pool for one node on this machine: a thread a core, but one core left to the sockets.
+    /// A pool without threads: a job runs in [`CurveHandle::submit`], which gives the answer before it returns.
+    pub fn inline() -> Self {
+        Self { runner: Runner::Inline { closed: Arc::default() }, threads: Vec::new() }
+    }
+
+    /// A pool for one node on this machine: a thread a core, but one core left to the sockets; without threads when this
+    /// thread may run on one core only.
     pub fn for_this_machine() -> Self {
         Self::shared_by(NonZeroUsize::MIN)
     }
@@ -86,21 +105,19 @@ impl CurvePool {
     /// A pool that `nodes` nodes on this machine share: as many threads, with longer queues.
     pub fn shared_by(nodes: NonZeroUsize) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::new(NonZeroUsize::new(cores.saturating_sub(1)).unwrap_or(NonZeroUsize::MIN), nodes)
+        NonZeroUsize::new(cores.saturating_sub(1))
+            .map_or_else(Self::inline, |threads| Self::new(threads, nodes))
     }
 
     /// The pool as the node with `key` uses it. The pool must outlive its use: later jobs are refused.
     pub fn handle(&self, key: Arc<NodeKey>) -> CurveHandle {
-        CurveHandle { workers: Arc::clone(&self.workers), key }
+        CurveHandle { runner: self.runner.clone(), key }
     }
 }
 
 impl Drop for CurvePool {
     fn drop(&mut self) {
-        for worker in self.workers.iter() {
-            worker.lock().closed = true;
-            worker.wake.notify_all();
-        }
+        self.runner.close();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -116,13 +133,42 @@ impl CurveHandle {
     /// Queues `job`; `answer` is called exactly once, on a thread of the pool or, when the job is refused, here.
     pub fn submit(&self, job: CurveJob, answer: impl FnOnce(Ticket, CurveResult) + Send + 'static) {
         let CurveJob { ticket, lane: Lane(lane), urgency, ops } = job;
+        let workers = match &self.runner {
+            Runner::Threads(workers) => workers,
+            Runner::Inline { closed } if closed.load(Ordering::Relaxed) => {
+                return answer(ticket, CurveResult::Refused);
+            }
+            Runner::Inline { .. } => return run_job(&self.key, ticket, ops, answer),
+        };
         let queued = Queued { key: Arc::clone(&self.key), ticket, ops, answer: Box::new(answer) };
-        let worker = usize::try_from(lane % self.workers.len() as u64).unwrap_or(0);
-        let refused = self.workers[worker].push(queued, urgency);
-        if let Some(queued) = refused {
-            (queued.answer)(queued.ticket, CurveResult::Refused);
+        let worker = usize::try_from(lane % workers.len() as u64).unwrap_or(0);
+        if let Some(refused) = workers[worker].push(queued, urgency) {
+            (refused.answer)(refused.ticket, CurveResult::Refused);
         }
     }
+}
+
+impl Runner {
+    /// Ends the threads, and refuses what comes from now on.
+    fn close(&self) {
+        match self {
+            Self::Threads(workers) => {
+                for worker in workers.iter() {
+                    worker.lock().closed = true;
+                    worker.wake.notify_all();
+                }
+            }
+            Self::Inline { closed } => closed.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Runs a job and gives its answer. A job or an answer that panics costs itself: whoever runs it goes on.
+fn run_job(key: &NodeKey, ticket: Ticket, ops: Vec<CurveOp>, answer: impl FnOnce(Ticket, CurveResult)) {
+    let run = || ops.into_iter().map(|op| run_op(key, op, &mut UnwrapErr(SysRng))).collect();
+    let outputs = catch_unwind(AssertUnwindSafe(run));
+    let result = outputs.map_or(CurveResult::Refused, CurveResult::Done);
+    let _ = catch_unwind(AssertUnwindSafe(|| answer(ticket, result)));
 }
 
 impl Worker {
@@ -158,13 +204,8 @@ impl Worker {
     }
 
     fn run(&self) {
-        let mut rng = UnwrapErr(SysRng);
         while let Some(Queued { key, ticket, ops, answer }) = self.next() {
-            // A job or an answer that panics costs itself; without its thread, all that comes after would wait forever.
-            let run = || ops.into_iter().map(|op| run_op(&key, op, &mut rng)).collect();
-            let outputs = catch_unwind(AssertUnwindSafe(run));
-            let result = outputs.map_or(CurveResult::Refused, CurveResult::Done);
-            let _ = catch_unwind(AssertUnwindSafe(|| answer(ticket, result)));
+            run_job(&key, ticket, ops, answer);
         }
         let waiting: Vec<Queued> = std::iter::from_fn(|| self.lock().pop()).collect();
         for queued in waiting {
@@ -320,13 +361,33 @@ mod tests {
     }
 
     #[test]
+    fn without_threads_a_job_is_answered_before_submit_returns() {
+        let pool = CurvePool::inline();
+        let handle = pool.handle(Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap()));
+        let (sender, receiver) = mpsc::sync_channel(3);
+        let submit = |ticket| {
+            let sender = sender.clone();
+            let ops = vec![CurveOp::Sign(KeyRef::Node, [7; 32])];
+            handle.submit(job(ticket, Urgency::Unproven, ops), move |ticket, result| {
+                sender.send((ticket.0, matches!(result, CurveResult::Done(_)))).unwrap();
+            });
+            receiver.try_recv().unwrap()
+        };
+        assert_eq!(submit(1), (1, true));
+        handle.submit(job(2, Urgency::Normal, vec![]), |_, _| panic!("an answer of the test"));
+        assert_eq!(submit(3), (3, true));
+        drop(pool);
+        assert_eq!(submit(4), (4, false), "a closed pool refuses");
+    }
+
+    #[test]
     fn dropping_the_pool_refuses_what_waits() {
         let (pool, handle, block) = blocked_pool();
         let (sender, receiver) = mpsc::sync_channel(1);
         handle.submit(job(7, Urgency::Normal, vec![]), move |ticket, result| {
             sender.send((ticket, result)).unwrap();
         });
-        pool.workers[0].lock().closed = true;
+        pool.runner.close();
         drop(block);
         drop(pool);
         assert!(matches!(receiver.recv().unwrap(), (Ticket(7), CurveResult::Refused)));

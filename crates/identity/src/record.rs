@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use alloy_rlp::{Decodable, Encodable};
 use bytes::Bytes;
-use rlp::{DecoderError, Rlp};
+use rlp::{DecoderError, Rlp, RlpStream};
 use secp256k1::SecretKey;
 
 use crate::{AddressClass, Endpoint, NodeId, NodeKey, PublicKey};
@@ -67,8 +67,7 @@ impl UnverifiedEnr {
         if !record.is_list() || record.payload_info()?.total() != encoded.len() {
             return Err(EnrError::Form("not one list"));
         }
-        let items = record.item_count()?;
-        if items < 2 || items % 2 != 0 {
+        if !has_pairs(encoded)? {
             return Err(EnrError::Form(
                 "a signature, a sequence number and pairs of key and value are expected",
             ));
@@ -84,6 +83,11 @@ impl UnverifiedEnr {
             v4: form.endpoint_v4(),
             v6: form.endpoint_v6(),
         })
+    }
+
+    /// The bytes that were decoded.
+    pub const fn encoded(&self) -> &Bytes {
+        &self.encoded
     }
 
     /// The sequence number, not yet to be believed.
@@ -161,11 +165,45 @@ impl Form {
     }
 }
 
-/// The keys and values of an encoded record, one pass.
+/// The items of a list, one after the other: nothing is collected, for small items would take fifty times their length.
+struct Items<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Items<'a> {
+    /// Those of an encoded record.
+    fn of(encoded: &'a [u8]) -> Result<Self, DecoderError> {
+        let header_len = Rlp::new(encoded).payload_info()?.header_len;
+        Ok(Self { rest: encoded.get(header_len..).unwrap_or_default() })
+    }
+
+    /// The next item. None at the end.
+    fn next(&mut self) -> Result<Option<Rlp<'a>>, DecoderError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let len = Rlp::new(self.rest).payload_info()?.total();
+        let (item, rest) = self.rest.split_at_checked(len).ok_or(DecoderError::RlpIsTooShort)?;
+        self.rest = rest;
+        Ok(Some(Rlp::new(item)))
+    }
+}
+
+/// Whether a record is a signature, a sequence number and pairs, every item of it well-formed.
+fn has_pairs(encoded: &[u8]) -> Result<bool, DecoderError> {
+    let (mut items, mut count) = (Items::of(encoded)?, 0u32);
+    while items.next()?.is_some() {
+        count += 1;
+    }
+    Ok(count >= 2 && count.is_multiple_of(2))
+}
+
+/// The keys and values of an encoded record that has pairs, one pass.
 fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Rlp<'_>, Rlp<'_>)> {
-    let items: Vec<Rlp<'_>> = Rlp::new(encoded).iter().skip(2).collect();
-    let mut items = items.into_iter();
-    std::iter::from_fn(move || items.next().zip(items.next()))
+    let mut items = Items::of(encoded).unwrap_or(Items { rest: &[] });
+    let mut next = move || items.next().ok().flatten();
+    let _signature_and_seq = (next(), next());
+    std::iter::from_fn(move || next().zip(next()))
 }
 
 fn address<const N: usize>(bytes: &[u8]) -> Result<[u8; N], EnrError> {
@@ -345,6 +383,23 @@ impl EnrBuilder {
         signed.encode(&mut encoded);
         Ok(UnverifiedEnr::decode(&encoded)?.assume_signed_by(key.public_key()))
     }
+
+    /// The record of the node with `key` under a signature that is not looked at: for simulations that answer curve jobs
+    /// without curves. Unlike [`EnrBuilder::sign`] it gives the same bytes each time.
+    ///
+    /// # Errors
+    /// As [`EnrBuilder::sign`].
+    pub fn assume_signed(&self, key: &PublicKey, signature: &[u8; 64]) -> Result<Enr, EnrError> {
+        let mut entries = self.entries.clone();
+        entries.insert("id".to_owned(), rlp::encode(&"v4").freeze());
+        entries.insert("secp256k1".to_owned(), rlp::encode(&key.to_compressed().as_slice()).freeze());
+        let mut record = RlpStream::new_list(2 + 2 * entries.len());
+        record.append(&signature.as_slice()).append(&self.seq);
+        for (name, value) in &entries {
+            record.append(&name.as_str()).append_raw(value, 1);
+        }
+        Ok(UnverifiedEnr::decode(&record.out())?.assume_signed_by(*key))
+    }
 }
 
 #[cfg(test)]
@@ -457,5 +512,19 @@ mod tests {
         for items in bad {
             assert!(sign(items).1.is_err(), "{items:?}");
         }
+    }
+
+    #[test]
+    fn a_record_with_an_assumed_signature_has_the_bytes_of_a_signed_one() {
+        let key = NodeKey::from_hex(SPEC_KEY).unwrap();
+        let endpoint = Endpoint { ip: [127, 0, 0, 1].into(), udp: 30303, tcp: 30304 };
+        let builder = EnrBuilder::new(7).endpoint(endpoint).entry("eth", rlp::encode(&7u8).freeze());
+        let signed = builder.sign(&key).unwrap();
+        let assumed = builder.assume_signed(&key.public_key(), &[5; 64]).unwrap();
+        assert_eq!(signed.encoded()[68..], assumed.encoded()[68..]);
+        assert_eq!(assumed.encoded()[4..68], [5; 64]);
+        assert_eq!((assumed.node_id(), assumed.endpoint()), (signed.node_id(), Some(endpoint)));
+        let too_long = builder.entry("long", rlp::encode(&vec![1u8; 200]).freeze());
+        assert!(too_long.assume_signed(&key.public_key(), &[5; 64]).is_err());
     }
 }

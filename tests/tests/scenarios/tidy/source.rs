@@ -80,7 +80,8 @@ impl SourceFile {
         let syntax = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let (mut items, mut test_items) = (syntax.items, Vec::new());
         set_tests_apart(&mut items, &mut test_items);
-        let is_test = path.split('/').nth(1) == Some("tests") || path.split('/').nth(2) == Some("tests");
+        let folders: Vec<&str> = path.split('/').collect();
+        let is_test = matches!(folders[..], [_, "tests", ..] | [_, _, "tests" | "benches", ..]);
         Self { path: path.to_owned(), text: text.to_owned(), items, test_items, is_test }
     }
 

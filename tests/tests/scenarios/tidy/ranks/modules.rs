@@ -32,6 +32,8 @@ const PROTOCOLS: [Protocol; 3] = [
     },
 ];
 const DRIVER: &str = "driver";
+/// What a crate offers to its users' tests: built on the machines, like the driver.
+const TESTING: &str = "testing";
 /// The name of the crate's root, which has none.
 const ROOT: &str = "";
 
@@ -49,7 +51,7 @@ impl Protocol {
     fn rank(&self, module: &str) -> Rank {
         match module {
             ROOT => Rank::FrontPage,
-            DRIVER => Rank::Driver,
+            DRIVER | TESTING => Rank::Driver,
             name if self.machines.contains(&name) => Rank::Machine,
             name if self.wire.contains(&name) => Rank::Wire,
             _ => Rank::Part,
