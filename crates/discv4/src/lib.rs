@@ -51,6 +51,7 @@ pub mod config;
 mod discovery;
 #[cfg(feature = "tokio")]
 mod driver;
+mod home;
 mod jobs;
 mod limiter;
 mod lookup;

@@ -24,8 +24,6 @@ pub(crate) struct Rate {
 const HOST: Rate = Rate { burst: 60, refill: Duration::from_millis(50) };
 /// Requests of one network (/24, or /48 of IPv6): 100 a second.
 const SITE: Rate = Rate { burst: 100, refill: Duration::from_millis(10) };
-/// Requests of all whose signature is recovered: 8,000 a second, a third of what a core can do (41 µs each).
-const GLOBAL: Rate = Rate { burst: 1_000, refill: Duration::from_micros(125) };
 /// FindNodes and EnrRequests of one proven endpoint: 10 a second.
 pub(crate) const ENDPOINT: Rate = Rate { burst: 10, refill: Duration::from_millis(100) };
 /// Pings back to one endpoint.
@@ -39,6 +37,11 @@ const TOLD_SITE: Rate = Rate { burst: 10, refill: Duration::from_secs(6) };
 const HOST_SLOTS: usize = 4096;
 /// Slots by network.
 const SITE_SLOTS: usize = 1024;
+
+/// Requests of all whose signature is recovered: an eighth of a second's worth at once.
+fn global(per_second: u32) -> Rate {
+    Rate { burst: (per_second / 8).max(1), refill: Duration::from_secs(1) / per_second.max(1) }
+}
 
 /// A token bucket, kept as the moment at which it will be full again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,11 +103,12 @@ pub(crate) struct Limiter {
     ping_backs: Slots,
     told_hosts: Slots,
     told_sites: Slots,
-    global: TokenBucket,
+    global: (TokenBucket, Rate),
 }
 
 impl Limiter {
-    pub(crate) fn new(policy: AddressPolicy, key: (u64, u64)) -> Self {
+    /// `recoveries` is how many requests of all a second are recovered; `key` nobody outside knows.
+    pub(crate) fn new(policy: AddressPolicy, recoveries: u32, key: (u64, u64)) -> Self {
         Self {
             policy,
             hosts: Slots::new(HOST_SLOTS, HOST, key),
@@ -112,7 +116,7 @@ impl Limiter {
             ping_backs: Slots::new(HOST_SLOTS, PING_BACK, key),
             told_hosts: Slots::new(HOST_SLOTS, TOLD_HOST, key),
             told_sites: Slots::new(SITE_SLOTS, TOLD_SITE, key),
-            global: TokenBucket::default(),
+            global: (TokenBucket::default(), global(recoveries)),
         }
     }
 
@@ -129,7 +133,8 @@ impl Limiter {
 
     /// Whether the signature of a request is recovered.
     pub(crate) fn recover(&mut self, now: Instant) -> Result<(), Reject> {
-        if self.global.take(now, GLOBAL) { Ok(()) } else { Err(Reject::GlobalRate) }
+        let (bucket, rate) = &mut self.global;
+        if bucket.take(now, *rate) { Ok(()) } else { Err(Reject::GlobalRate) }
     }
 
     /// Whether `to` is pinged because somebody there, or somebody who pretends to be, pinged us.
@@ -151,7 +156,7 @@ mod tests {
     use crate::story::start;
 
     fn limiter(loopback_is_public: bool) -> Limiter {
-        Limiter::new(AddressPolicy { loopback_is_public }, (1, 2))
+        Limiter::new(AddressPolicy { loopback_is_public }, config::MAX_RECOVERIES_PER_SECOND, (1, 2))
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -78,6 +78,8 @@ pub(crate) enum Asker {
     Record,
     /// A candidate whose record we lack.
     Candidate,
+    /// Whether a bootnode can be reached.
+    Bootnode,
 }
 
 /// How far a request is.

@@ -1,5 +1,6 @@
-//! When the table is refreshed: at the start, then every 15 to 30 minutes, or after 10 s while nobody was found. A
-//! refresh is a lookup for ourselves (which is how a node joins) and three random ones, one after the other.
+//! When the table is refreshed: at the start, then every 15 to 30 minutes, after 10 s while nobody was found, and sooner,
+//! with pauses that double from 10 s on, while few were: the first datagrams of a join may be lost. A refresh is a lookup
+//! for ourselves (which is how a node joins) and three random ones, one after the other.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +8,16 @@ use rand::{Rng, RngExt};
 
 use crate::{
     LookupId,
-    config::{MIN_REFRESH_INTERVAL, REFRESH_RANDOM_LOOKUPS},
+    config::{BUCKET_SIZE, MIN_REFRESH_INTERVAL, REFRESH_RANDOM_LOOKUPS},
 };
 
 /// Which lookup comes next in a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// For ourselves.
+    /// For ourselves, among the nodes we know.
     Own,
+    /// For ourselves, among the nodes that the bootnodes know.
+    Home,
     /// For anything.
     Random,
 }
@@ -26,19 +29,36 @@ pub(crate) struct Refresh {
     next_at: Option<Instant>,
     last_at: Option<Instant>,
     random_left: usize,
+    /// How many refreshes in a row left the table with few live nodes.
+    poor_count: u32,
+    from_home: bool,
     /// The lookup that runs for it.
     pub(crate) lookup: Option<LookupId>,
 }
 
 impl Refresh {
     pub(crate) const fn new(interval: Duration) -> Self {
-        Self { interval, next_at: None, last_at: None, random_left: 0, lookup: None }
+        Self {
+            interval,
+            next_at: None,
+            last_at: None,
+            random_left: 0,
+            poor_count: 0,
+            from_home: false,
+            lookup: None,
+        }
     }
 
     /// Asks for a refresh out of turn.
     pub(crate) fn request(&mut self, now: Instant) {
         let earliest = self.last_at.and_then(|last| last.checked_add(MIN_REFRESH_INTERVAL)).unwrap_or(now);
         self.next_at = Some(self.next_at.map_or(earliest, |next| next.min(earliest)));
+    }
+
+    /// Asks for a refresh out of turn that starts from the bootnodes.
+    pub(crate) fn request_from_home(&mut self, now: Instant) {
+        self.from_home = true;
+        self.request(now);
     }
 
     /// The lookup to start now, if any.
@@ -54,28 +74,33 @@ impl Refresh {
         if due {
             (self.last_at, self.next_at) = (Some(now), None);
         }
-        due.then_some(Step::Own)
+        due.then(|| if std::mem::take(&mut self.from_home) { Step::Home } else { Step::Own })
     }
 
-    /// The lookup that ran has ended. `is_deserted`: no live node is in the table.
-    pub(crate) fn lookup_ended(
-        &mut self,
-        now: Instant,
-        was_own: bool,
-        is_deserted: bool,
-        rng: &mut impl Rng,
-    ) {
+    /// The lookup that ran has ended, and so many live nodes are in the table.
+    pub(crate) fn lookup_ended(&mut self, now: Instant, step: Step, live_count: usize, rng: &mut impl Rng) {
         self.lookup = None;
-        if is_deserted {
-            self.random_left = 0;
+        if live_count == 0 {
+            (self.random_left, self.poor_count) = (0, 0);
             self.next_at = now.checked_add(MIN_REFRESH_INTERVAL);
-        } else if was_own {
+        } else if step != Step::Random {
             self.random_left = REFRESH_RANDOM_LOOKUPS;
         }
         if self.random_left == 0 && self.next_at.is_none() {
-            let longest = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX).max(1);
-            self.next_at = now.checked_add(Duration::from_millis(rng.random_range(longest / 2..longest)));
+            self.next_at = now.checked_add(self.pause(live_count, rng));
         }
+    }
+
+    fn pause(&mut self, live_count: usize, rng: &mut impl Rng) -> Duration {
+        let longest = u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX).max(1);
+        let regular = Duration::from_millis(rng.random_range(longest / 2..longest));
+        if live_count >= BUCKET_SIZE {
+            self.poor_count = 0;
+            return regular;
+        }
+        let doubled = MIN_REFRESH_INTERVAL.saturating_mul(1 << self.poor_count.min(u32::BITS - 1));
+        self.poor_count = self.poor_count.saturating_add(1);
+        regular.min(doubled)
     }
 
     /// When [`Refresh::take_step`] has something next without a lookup ending.
@@ -92,11 +117,11 @@ mod tests {
     use crate::story;
 
     /// Runs lookups that end at once, and gives what was looked up.
-    fn run(refresh: &mut Refresh, now: Instant, is_deserted: bool) -> Vec<Step> {
+    fn run(refresh: &mut Refresh, now: Instant, live_count: usize) -> Vec<Step> {
         let (mut rng, mut steps) = (ChaCha8Rng::seed_from_u64(1), Vec::new());
         while let Some(step) = refresh.take_step(now) {
             refresh.lookup = Some(LookupId(1));
-            refresh.lookup_ended(now, step == Step::Own, is_deserted, &mut rng);
+            refresh.lookup_ended(now, step, live_count, &mut rng);
             steps.push(step);
         }
         steps
@@ -106,13 +131,40 @@ mod tests {
     fn a_refresh_is_a_lookup_for_ourselves_and_three_random_ones() {
         let (mut refresh, now) = (Refresh::new(Duration::from_secs(1800)), story::start());
         assert_eq!(
-            run(&mut refresh, now.instant, false),
+            run(&mut refresh, now.instant, BUCKET_SIZE),
             [Step::Own, Step::Random, Step::Random, Step::Random]
         );
         let next = refresh.next_timeout().unwrap();
         let pause = next.saturating_duration_since(now.instant).as_secs();
         assert!((900..1800).contains(&pause), "{pause}");
-        assert_eq!(run(&mut refresh, next, false).len(), 4);
+        assert_eq!(run(&mut refresh, next, BUCKET_SIZE).len(), 4);
+    }
+
+    #[test]
+    fn a_table_with_few_nodes_is_refreshed_sooner_and_then_ever_later() {
+        let (mut refresh, mut at) = (Refresh::new(Duration::from_secs(1800)), story::start().instant);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            assert_eq!(run(&mut refresh, at, BUCKET_SIZE - 1).len(), 4);
+            let next = refresh.next_timeout().unwrap();
+            pauses.push(next.saturating_duration_since(at).as_secs());
+            at = next;
+        }
+        assert_eq!(pauses[..7], [10, 20, 40, 80, 160, 320, 640]);
+        assert!(pauses[7..].iter().all(|pause| (900..1800).contains(pause)), "{pauses:?}");
+        run(&mut refresh, at, BUCKET_SIZE);
+        assert_eq!(refresh.poor_count, 0);
+    }
+
+    #[test]
+    fn a_refresh_from_home_asks_the_bootnodes_first_and_once() {
+        let (mut refresh, now) = (Refresh::new(Duration::from_secs(1800)), story::start());
+        run(&mut refresh, now.instant, BUCKET_SIZE);
+        refresh.request_from_home(now.instant);
+        let soon = now.later(MIN_REFRESH_INTERVAL).instant;
+        assert_eq!(run(&mut refresh, soon, BUCKET_SIZE)[..2], [Step::Home, Step::Random]);
+        let next = refresh.next_timeout().unwrap();
+        assert_eq!(run(&mut refresh, next, BUCKET_SIZE)[0], Step::Own);
     }
 
     #[test]
@@ -122,7 +174,7 @@ mod tests {
         for second in 0..100 {
             let at = now.later(Duration::from_secs(second)).instant;
             refresh.request(at);
-            refreshes += run(&mut refresh, at, true).len();
+            refreshes += run(&mut refresh, at, 0).len();
         }
         assert_eq!(refreshes, 10);
     }

@@ -108,7 +108,7 @@ impl Discovery {
             pending: Pending::default(),
             jobs: Jobs::new(lane_key),
             replays: Replays::default(),
-            limiter: Limiter::new(config.address_policy, limiter_key),
+            limiter: Limiter::new(config.address_policy, config.recoveries_per_second, limiter_key),
             upkeep: Upkeep::new(&config, rng),
             outputs: VecDeque::new(),
             rejects: Counters::default(),

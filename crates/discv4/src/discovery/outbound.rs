@@ -60,7 +60,7 @@ impl Discovery {
     /// Nodes that only others vouch for are pinged rarely, or we would flood whomever they name.
     fn check_told(&mut self, now: Now, peer: &Peer, asker: Asker) -> Result<(), RequestError> {
         let told = match asker {
-            Asker::Owner | Asker::PingBack | Asker::Challenge => false,
+            Asker::Owner | Asker::PingBack | Asker::Challenge | Asker::Bootnode => false,
             Asker::Lookup(_) | Asker::Revalidation | Asker::Record | Asker::Candidate => {
                 let is_bootnode = self.config.bootnodes.iter().any(|node| node.node_id == peer.id);
                 !is_bootnode && !self.bonds.is_proven(now.instant, &peer.key())
@@ -218,6 +218,7 @@ impl Discovery {
                 let record = if let Ok(Answer::Record(enr)) = result { Some(enr) } else { None };
                 self.candidate_told(id, record);
             }
+            Asker::Bootnode => self.bootnode_told(now, node, result.err()),
             Asker::PingBack | Asker::Record => {}
         }
     }

@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, time::Instant};
 use identity::{Enr, NodeId, Now, PublicKey};
 use rand::{Rng, rngs::ChaCha8Rng};
 
-use super::{Discovery, Event};
+use super::{Discovery, Event, RequestError};
 use crate::{
     Config, LookupId, NodeEntry, RequestId,
     candidates::Candidates,
     config::{BUCKET_SIZE, MAX_LOOKUPS, MAX_WORK_PER_CALL},
+    home::Home,
     lookup::Lookup,
     pending::{Asker, Peer, Question},
     refresh::{Refresh, Step},
@@ -32,17 +33,19 @@ pub(super) struct Upkeep {
     pub(super) refresh: Refresh,
     pub(super) candidates: Candidates,
     revalidation: Revalidation,
+    home: Home,
     next_lookup: u64,
     rng: ChaCha8Rng,
 }
 
 impl Upkeep {
-    pub(super) const fn new(config: &Config, rng: ChaCha8Rng) -> Self {
+    pub(super) fn new(config: &Config, rng: ChaCha8Rng) -> Self {
         Self {
             lookups: BTreeMap::new(),
             refresh: Refresh::new(config.refresh_interval),
             candidates: Candidates::new(config.lookup_interval),
             revalidation: Revalidation::new(config.fast_revalidation, config.slow_revalidation),
+            home: Home::default(),
             next_lookup: 0,
             rng,
         }
@@ -67,6 +70,7 @@ impl Discovery {
         }
         self.refresh_due(now);
         self.revalidate_due(now);
+        self.check_bootnodes(now);
         self.search_candidates(now);
     }
 
@@ -79,6 +83,7 @@ impl Discovery {
             self.candidates_due(),
             upkeep.refresh.next_timeout(),
             upkeep.revalidation.next_timeout(),
+            upkeep.home.next_timeout(),
         ];
         clocks.into_iter().flatten().min()
     }
@@ -86,7 +91,7 @@ impl Discovery {
     fn refresh_due(&mut self, now: Now) {
         while let Some(step) = self.upkeep.refresh.take_step(now.instant) {
             let target = match step {
-                Step::Own => self.local.public_key,
+                Step::Own | Step::Home => self.local.public_key,
                 Step::Random => self.upkeep.draw_target(),
             };
             self.start_lookup(now, target, LookupAsker::Refresh(step));
@@ -108,6 +113,27 @@ impl Discovery {
         }
     }
 
+    fn check_bootnodes(&mut self, now: Now) {
+        let bootnodes = &self.config.bootnodes;
+        let turn = self.upkeep.home.take_turn(now.instant, bootnodes.len());
+        if let Some(node) = turn.and_then(|turn| bootnodes.get(turn)).cloned() {
+            self.check(now, &node, Asker::Bootnode);
+        }
+    }
+
+    /// A bootnode was asked whether it can be reached.
+    pub(super) fn bootnode_told(&mut self, now: Now, node: NodeId, error: Option<RequestError>) {
+        match error {
+            None if self.upkeep.home.answered(&node) => {
+                self.upkeep.refresh.request_from_home(now.instant);
+                self.refresh_due(now);
+            }
+            Some(RequestError::Timeout) => self.upkeep.home.silent(node),
+            // What we could not ask says nothing about the node.
+            None | Some(_) => {}
+        }
+    }
+
     fn search_candidates(&mut self, now: Now) {
         if self.candidates_due().is_some_and(|at| at <= now.instant) {
             self.upkeep.candidates.start(now.instant);
@@ -121,14 +147,17 @@ impl Discovery {
         self.upkeep.candidates.is_idle().then(|| self.upkeep.candidates.due_at(self.table.is_deserted()))?
     }
 
-    /// Starts a lookup among the nearest nodes we know, and the bootnodes while we know nobody.
+    /// Starts a lookup among the nearest nodes we know, and the bootnodes while we know nobody; one from home among the
+    /// bootnodes alone.
     pub(super) fn start_lookup(&mut self, now: Now, target: PublicKey, asker: LookupAsker) -> LookupId {
         self.upkeep.next_lookup = self.upkeep.next_lookup.wrapping_add(1);
         let id = LookupId(self.upkeep.next_lookup);
         let mut lookup = Lookup::new(now.instant, self.local.id, target);
         let is_full = self.upkeep.lookups.len() >= MAX_LOOKUPS;
         if !is_full {
-            lookup.add(self.table.closest(&target.node_id(), BUCKET_SIZE, |_| true).into_iter().cloned());
+            if asker != LookupAsker::Refresh(Step::Home) {
+                lookup.add(self.table.closest(&target.node_id(), BUCKET_SIZE, |_| true).into_iter().cloned());
+            }
             if matches!(asker, LookupAsker::Refresh(_)) || self.table.is_deserted() {
                 lookup.add(self.config.bootnodes.iter().cloned());
             }
@@ -196,9 +225,9 @@ impl Discovery {
         match asker {
             LookupAsker::Owner => self.event(Event::LookupFinished { lookup: id, nodes }),
             LookupAsker::Refresh(step) => {
-                let is_deserted = self.table.is_deserted();
+                let live_count = self.table.nodes().filter(|node| node.live).count();
                 let Upkeep { refresh, rng, .. } = &mut self.upkeep;
-                refresh.lookup_ended(now.instant, step == Step::Own, is_deserted, rng);
+                refresh.lookup_ended(now.instant, step, live_count, rng);
                 self.refresh_due(now);
             }
             LookupAsker::Candidates => {
