@@ -2,7 +2,6 @@
 //! A header is believed only after its MAC, its size only up to the limit, and no body is handed on before its own MAC.
 //! What code and payload mean is `session/ingress.rs`, decompression `snappy`. `rlpx.md`, "Framing".
 
-use aes::cipher::StreamCipher;
 use subtle::ConstantTimeEq;
 
 use super::{FrameCipher, FrameMac, HEADER_LEN, MAC_LEN, ReadBuffer, padded};
@@ -61,7 +60,7 @@ impl FrameDecoder {
         let here = arrived.len().min(padded_len);
         if let Some(fresh) = arrived.get_mut(body.decrypted..here) {
             self.mac.absorb(fresh);
-            self.cipher.apply_keystream(fresh);
+            self.cipher.apply(fresh);
             body.decrypted = here;
         }
         let Some(tag) = arrived.get(padded_len..unit_len) else { return Ok(None) };
@@ -82,7 +81,7 @@ impl FrameDecoder {
         if !bool::from(self.mac.header(header).ct_eq(tag)) {
             return Err(SessionError::Mac);
         }
-        self.cipher.apply_keystream(header);
+        self.cipher.apply(header);
         let [high, middle, low, ..] = *header;
         let len = u32::from_be_bytes([0, high, middle, low]) as usize;
         buffer.consume(HEADER_LEN + MAC_LEN);

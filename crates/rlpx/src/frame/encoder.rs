@@ -2,14 +2,14 @@
 //! Payloads come compressed already (`message`, `session/frames.rs`); when and how much is written is `session`'s.
 //! devp2p specification, `rlpx.md`, "Framing".
 
-use aes::cipher::StreamCipher;
-use rlp::RlpStream;
-
-use super::{FrameCipher, FrameMac, HEADER_DATA, HEADER_LEN, MAC_LEN, SIZE_LEN, padded};
+use super::{FrameCipher, FrameMac, HEADER_DATA, HEADER_LEN, MAC_LEN, MAX_CODE_LEN, SIZE_LEN, padded};
 use crate::config::MAX_MESSAGE_LEN;
 
 /// Longest frame content: code and payload, in bytes, as the 24-bit size carries it.
 const MAX_FRAME_LEN: usize = MAX_MESSAGE_LEN;
+
+/// RLP of an empty string, and of the number 0; lengths are added to it.
+const EMPTY_STRING: u8 = 0x80;
 
 /// Code and payload together are longer than a frame can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,9 @@ impl FrameEncoder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameTooLong> {
-        let code = encode_code(code);
-        let len = code.len().saturating_add(payload.len());
+        let (code, code_len) = encode_code(code);
+        let code = code.get(..code_len).unwrap_or_default();
+        let len = code_len.saturating_add(payload.len());
         let size = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN).ok_or(FrameTooLong)?;
         out.reserve(HEADER_LEN + MAC_LEN + padded(len) + MAC_LEN);
 
@@ -43,7 +44,7 @@ impl FrameEncoder {
         header[SIZE_LEN..SIZE_LEN + HEADER_DATA.len()].copy_from_slice(&HEADER_DATA);
         self.seal_header(header, out);
         let start = out.len();
-        out.extend_from_slice(&code);
+        out.extend_from_slice(code);
         out.extend_from_slice(payload);
         out.resize(start + padded(len), 0);
         self.seal_body(start, out);
@@ -52,7 +53,7 @@ impl FrameEncoder {
 
     /// Appends a header and its MAC.
     pub(super) fn seal_header(&mut self, mut header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
-        self.cipher.apply_keystream(&mut header);
+        self.cipher.apply(&mut header);
         out.extend_from_slice(&header);
         out.extend_from_slice(&self.mac.header(&header));
     }
@@ -60,15 +61,38 @@ impl FrameEncoder {
     /// Encrypts the padded body from `start` on and appends its MAC.
     pub(super) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
         let body = &mut out[start..];
-        self.cipher.apply_keystream(body);
+        self.cipher.apply(body);
         self.mac.absorb(body);
         out.extend_from_slice(&self.mac.body());
     }
 }
 
-/// RLP of a message code: 1 to 9 bytes.
-fn encode_code(code: u64) -> impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> {
-    let mut stream = RlpStream::new();
-    stream.append(&code);
-    stream.out()
+/// RLP of a message code: its bytes, and how many of them there are.
+fn encode_code(code: u64) -> ([u8; MAX_CODE_LEN], usize) {
+    let mut bytes = [0; MAX_CODE_LEN];
+    let len = (u64::BITS - code.leading_zeros()).div_ceil(8) as usize;
+    let [first, rest @ ..] = &mut bytes;
+    if (1..u64::from(EMPTY_STRING)).contains(&code) {
+        *first = code as u8;
+        return (bytes, 1);
+    }
+    *first = EMPTY_STRING.saturating_add(len as u8);
+    let digits = code.to_be_bytes();
+    let digits = digits.get(digits.len().saturating_sub(len)..).unwrap_or_default();
+    rest.iter_mut().zip(digits).for_each(|(byte, digit)| *byte = *digit);
+    (bytes, 1 + len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_written_as_the_crate_rlp_writes_them() {
+        let powers = (0..64).map(|bit| 1u64 << bit);
+        for code in powers.flat_map(|power| [power - 1, power, power + 1]).chain([u64::MAX]) {
+            let (bytes, len) = encode_code(code);
+            assert_eq!(bytes[..len], rlp::encode(&code), "{code}");
+        }
+    }
 }

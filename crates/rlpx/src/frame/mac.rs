@@ -5,7 +5,7 @@ use aes::{
     Aes256Enc,
     cipher::{BlockCipherEncrypt, KeyInit},
 };
-use sha3::{Digest, Keccak256};
+use identity::Keccak256;
 
 use super::{HEADER_LEN, MAC_LEN};
 

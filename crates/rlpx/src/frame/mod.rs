@@ -2,6 +2,7 @@
 //! devp2p specification, `rlpx.md`, "Framing". Messages are never split over frames; header-data is ignored.
 
 mod buffer;
+mod cipher;
 mod decoder;
 mod encoder;
 mod mac;
@@ -9,12 +10,10 @@ mod mac;
 mod tests;
 
 pub(crate) use buffer::{ReadBuffer, WriteBuffer};
+pub(crate) use cipher::FrameCipher;
 pub(crate) use decoder::{Decoded, FrameDecoder, MAX_CODE_LEN, decode_code};
 pub(crate) use encoder::{FrameEncoder, FrameTooLong};
 pub(crate) use mac::FrameMac;
-
-/// The stream cipher of one direction: one key stream from a zero counter for the whole session.
-pub(crate) type FrameCipher = ctr::Ctr128BE<aes::Aes256>;
 
 /// Length of a header, in bytes, before its MAC.
 const HEADER_LEN: usize = 16;

@@ -46,8 +46,10 @@ pub(crate) struct Entropy {
 impl Entropy {
     pub(crate) fn draw(rng: &mut impl CryptoRng) -> Self {
         let mut padding = vec![0; rng.random_range(MIN_PADDING_LEN..=MAX_PADDING_LEN)];
-        rng.fill_bytes(&mut padding);
-        Self { nonce: rng.random(), iv: rng.random(), padding }
+        let (mut nonce, mut iv) = ([0; 32], [0; 16]);
+        // Not byte by byte: each draw from the operating system is a call of its own.
+        [&mut nonce[..], &mut iv, &mut padding].into_iter().for_each(|bytes| rng.fill_bytes(bytes));
+        Self { nonce, iv, padding }
     }
 }
 

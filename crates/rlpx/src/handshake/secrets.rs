@@ -1,9 +1,7 @@
 //! What both ends have in common after the handshake, and the frame ciphers and MACs made of it.
 //! devp2p specification, `rlpx.md`, "Initial Handshake" and "MAC".
 
-use aes::cipher::KeyIvInit;
-use identity::{curve::SharedSecret, keccak256_concat};
-use sha3::{Digest, Keccak256};
+use identity::{Keccak256, curve::SharedSecret, keccak256_concat};
 use zeroize::Zeroizing;
 
 use super::Nonce;
@@ -58,7 +56,7 @@ impl Secrets {
     /// The frame layer. The decoder takes nothing longer than a Hello until it is told so.
     pub(crate) fn into_frames(self) -> (FrameEncoder, FrameDecoder) {
         // Both directions run the same key stream from zero: the specification's known flaw, not ours to mend.
-        let cipher = || FrameCipher::new((&*self.aes).into(), &[0; 16].into());
+        let cipher = || FrameCipher::new(&self.aes);
         let encoder = FrameEncoder::new(cipher(), FrameMac::new(&self.mac, self.egress));
         let decoder = FrameDecoder::new(cipher(), FrameMac::new(&self.mac, self.ingress), MAX_FIRST_LEN);
         (encoder, decoder)
@@ -71,5 +69,8 @@ fn mac_state(mac: &[u8; 32], nonce: &Nonce, packet: &[u8]) -> Keccak256 {
     for (byte, other) in masked.iter_mut().zip(nonce) {
         *byte ^= other;
     }
-    Keccak256::new().chain_update(masked.as_slice()).chain_update(packet)
+    let mut state = Keccak256::new();
+    state.update(masked.as_slice());
+    state.update(packet);
+    state
 }
