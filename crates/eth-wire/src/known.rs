@@ -4,9 +4,12 @@
 //! 64,000 bytes and remembers its last 6,000 to 12,000 hashes. Fingerprints are keyed, so nobody can aim a collision;
 //! one in 10^9 unknown hashes reads as known, and that transaction then reaches the peer another way.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+};
 
-use siphasher::sip::SipHasher24;
+use siphasher::sip::SipHasher13;
 
 use crate::{
     Hash,
@@ -14,17 +17,44 @@ use crate::{
 };
 
 /// A hash as known-sets see it: computed once, asked of the sets of many peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint(u64);
+
+/// Values by fingerprint. The order of its entries is not to be observed: it differs from run to run.
+#[expect(
+    clippy::disallowed_types,
+    reason = "its keys are hashes under a key already, and its order is never observed"
+)]
+pub(crate) type ByFingerprint<V> =
+    std::collections::HashMap<Fingerprint, V, BuildHasherDefault<FingerprintHasher>>;
+
+/// Takes a fingerprint for its own hash, which it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FingerprintHasher(u64);
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Fingerprints come by `write_u64`; for anything else this is a poor hash, but a right one.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
+}
 
 /// The secret that keys the fingerprints of one machine.
 #[derive(Clone)]
-pub(crate) struct FingerprintKey(SipHasher24);
+pub(crate) struct FingerprintKey(SipHasher13);
 
 impl FingerprintKey {
     /// A key of 128 random bits.
     pub(crate) fn new(low: u64, high: u64) -> Self {
-        Self(SipHasher24::new_with_keys(low, high))
+        Self(SipHasher13::new_with_keys(low, high))
     }
 
     /// The fingerprint of `hash`.
@@ -70,6 +100,9 @@ impl KnownSet {
 
     /// Remembers the hash. True when it was not known.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint) -> bool {
+        if self.find(&self.young, fingerprint).is_ok() {
+            return false;
+        }
         let known = self.find(&self.old, fingerprint).is_ok();
         if self.young_len >= self.slots / 4 * 3 {
             self.old = std::mem::take(&mut self.young);
@@ -78,29 +111,28 @@ impl KnownSet {
         if self.young.is_empty() {
             self.young = vec![0; self.slots];
         }
-        match self.find(&self.young, fingerprint) {
-            Ok(_) => false,
-            Err(place) => {
-                if let Some(slot) = self.young.get_mut(place) {
-                    *slot = tag(fingerprint);
-                    self.young_len += 1;
-                }
-                !known
-            }
+        if let Err(place) = self.find(&self.young, fingerprint)
+            && let Some(slot) = self.young.get_mut(place)
+        {
+            *slot = tag(fingerprint);
+            self.young_len += 1;
         }
+        !known
     }
 
     /// The slot that holds the fingerprint, or the empty one where it would go. A quarter of the slots stay empty, so
     /// the walk ends.
     fn find(&self, table: &[u32], fingerprint: Fingerprint) -> Result<usize, usize> {
-        let start = usize::try_from(fingerprint.0 >> 32).unwrap_or(0) % self.slots;
-        let places = (start..table.len()).chain(0..start.min(table.len()));
+        // The upper half of the fingerprint as a fraction of the table: a slot without a division.
+        let start = ((fingerprint.0 >> 32).wrapping_mul(self.slots as u64) >> 32) as usize;
         let tag = tag(fingerprint);
-        for place in places {
+        let mut place = start;
+        for _ in 0..table.len() {
             match table.get(place) {
                 Some(&found) if found == tag => return Ok(place),
                 Some(0) => return Err(place),
-                Some(_) | None => {}
+                Some(_) => place += 1,
+                None => place = 0,
             }
         }
         Err(start)

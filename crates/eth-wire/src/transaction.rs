@@ -104,8 +104,9 @@ pub(crate) fn open_envelope(envelope: &[u8]) -> Result<(u8, Items<'_>), DecodeEr
 
 /// With its blobs a blob transaction is a list of which the first item is the transaction (EIP-4844, "Networking").
 fn typed_hash(kind: u8, envelope: &Bytes, mut fields: Items<'_>) -> Result<Hash, DecodeError> {
-    match fields.try_next("transaction")? {
-        Some(inner) if kind == BLOB && inner.is_list => Ok(Hash(keccak256_concat(&[&[kind], inner.raw]))),
+    let first = if kind == BLOB { fields.try_next("transaction")? } else { None };
+    match first {
+        Some(inner) if inner.is_list => Ok(Hash(keccak256_concat(&[&[kind], inner.raw]))),
         Some(_) | None => Ok(keccak(envelope)),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     backend::BackendCall,
     counters::Delivery,
     gossip::{announce::Told, broadcast::DirectChoice, fetcher::Fetcher, recent::Recent},
-    known::FingerprintKey,
+    known::{Fingerprint, FingerprintKey},
     machine_config::{INSERT_BATCH, MAX_PUSHED_TRANSACTION_LEN, MAX_REQUESTS_PER_PEER},
     requests::RequestKind,
     transaction::BLOB,
@@ -49,8 +49,8 @@ impl TransactionGossip {
         transactions.iter().for_each(|transaction| _ = self.inserting.remove(&transaction.hash()));
     }
 
-    fn has_seen(&self, hash: &Hash) -> bool {
-        self.inserting.contains(hash) || self.recent.contains(hash)
+    fn has_seen(&self, fingerprint: Fingerprint, hash: &Hash) -> bool {
+        self.recent.contains(fingerprint) || self.inserting.contains(hash)
     }
 }
 
@@ -115,23 +115,24 @@ impl Eth {
     /// A peer sent transactions in full, asked or not.
     pub(super) fn handle_transactions(&mut self, now: Now, id: PeerId, transactions: &[Transaction]) {
         let takes = self.backend_takes(now, id);
-        let mut fresh: Vec<Transaction> = Vec::new();
+        let (mut fresh, mut again): (Vec<Transaction>, u64) = (Vec::new(), 0);
         for transaction in transactions {
             let hash = transaction.hash();
-            self.note_known(id, &hash);
+            let fingerprint = self.note_known(id, &hash);
             let liars =
                 self.transactions.fetcher.received(&hash, transaction.kind(), transaction.size(), Some(id));
             for liar in liars {
                 self.disconnect(now, liar, PeerFault::Misannounced(hash));
             }
-            if self.transactions.has_seen(&hash) {
-                self.counters.deliveries.add(Delivery::TransactionAgain);
+            if self.transactions.has_seen(fingerprint, &hash) {
+                again += 1;
             } else if takes {
                 fresh.push(transaction.to_owned());
             } else {
                 self.reject(Reject::QueueFull, 1);
             }
         }
+        self.counters.deliveries.add_many(Delivery::TransactionAgain, again);
         if let Some(quota) = self.quotas.of_mut(id) {
             quota.checks.take(now, fresh.len() as u64);
         }
@@ -145,11 +146,12 @@ impl Eth {
         }
     }
 
-    fn note_known(&mut self, id: PeerId, hash: &Hash) {
+    fn note_known(&mut self, id: PeerId, hash: &Hash) -> Fingerprint {
         let fingerprint = self.transactions.fingerprints.fingerprint(hash);
         if let Some(peer) = self.peers.of_mut(id) {
             peer.telling.transactions.insert(fingerprint);
         }
+        fingerprint
     }
 
     fn insert(&mut self, now: Now, insertion: Insertion) {
@@ -166,7 +168,8 @@ impl Eth {
         for (transaction, result) in transactions.iter().zip(results) {
             let hash = transaction.hash();
             self.transactions.inserting.remove(&hash);
-            self.transactions.recent.insert(hash);
+            let fingerprint = self.transactions.fingerprints.fingerprint(&hash);
+            self.transactions.recent.insert(fingerprint);
             self.transactions.fetcher.discard(&hash);
             match result {
                 Insert::New => {
@@ -226,10 +229,10 @@ impl Eth {
     pub(super) fn handle_announced(&mut self, now: Now, id: PeerId, announced: &[Announcement]) {
         let (mut tracked, mut fresh) = (Vec::new(), Vec::new());
         for item in announced {
-            self.note_known(id, &item.hash);
+            let fingerprint = self.note_known(id, &item.hash);
             if self.transactions.fetcher.contains(&item.hash) {
                 tracked.push(*item);
-            } else if !self.transactions.has_seen(&item.hash) {
+            } else if !self.transactions.has_seen(fingerprint, &item.hash) {
                 fresh.push(*item);
             }
         }
@@ -249,8 +252,9 @@ impl Eth {
         if self.peers.of(id).is_none() {
             return;
         }
-        let wanted: Vec<Announcement> =
-            lacking.into_iter().filter(|item| !self.transactions.has_seen(&item.hash)).collect();
+        let gossip = &self.transactions;
+        let seen = |hash: &Hash| gossip.has_seen(gossip.fingerprints.fingerprint(hash), hash);
+        let wanted: Vec<Announcement> = lacking.into_iter().filter(|item| !seen(&item.hash)).collect();
         self.track(now, id, wanted);
     }
 

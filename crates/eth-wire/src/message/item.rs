@@ -3,7 +3,6 @@
 //! Follows the RLP specification of ethereum.org and go-ethereum's canonical form.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rlp::PayloadInfo;
 
 use crate::{
     Hash,
@@ -17,6 +16,10 @@ const EMPTY_STRING: u8 = 0x80;
 const SHORT_LIST: u8 = 0xc0;
 /// The longest payload whose length stands in the first byte.
 const MAX_SHORT_LEN: usize = 55;
+/// The first byte of a string whose length has a length of its own, one byte; seven more follow for longer ones.
+const LONG_STRING: u8 = 0xb8;
+/// The same for lists.
+const LONG_LIST: u8 = 0xf8;
 
 /// One item: its whole encoding and what is in it.
 #[derive(Clone, Copy, Debug)]
@@ -31,16 +34,20 @@ pub(crate) struct Item<'a> {
 
 impl<'a> Item<'a> {
     /// The item that `bytes` begins with, and the bytes behind it. None when there are no bytes.
+    #[inline(always)]
     fn split(bytes: &'a [u8]) -> Result<Option<(Self, &'a [u8])>, RlpFault> {
-        let Some(first) = bytes.first() else { return Ok(None) };
-        let is_list = *first >= SHORT_LIST;
-        let info = PayloadInfo::from(bytes).map_err(|_| RlpFault::Header)?;
-        let total = info.header_len.checked_add(info.value_len).ok_or(RlpFault::Header)?;
+        let Some(&first) = bytes.first() else { return Ok(None) };
+        let is_list = first >= SHORT_LIST;
+        let (header_len, len) = match first {
+            ..EMPTY_STRING => (0, 1),
+            EMPTY_STRING..LONG_STRING => (1, usize::from(first - EMPTY_STRING)),
+            SHORT_LIST..LONG_LIST => (1, usize::from(first - SHORT_LIST)),
+            LONG_STRING.. => long_len(bytes, usize::from(first & 7) + 1).ok_or(RlpFault::Header)?,
+        };
+        let total = header_len.checked_add(len).ok_or(RlpFault::Header)?;
         let (raw, rest) = bytes.split_at_checked(total).ok_or(RlpFault::Header)?;
-        let payload = raw.get(info.header_len..).ok_or(RlpFault::Header)?;
-        if let (false, 1, [byte]) = (is_list, info.header_len, payload)
-            && *byte < EMPTY_STRING
-        {
+        let payload = raw.get(header_len..).ok_or(RlpFault::Header)?;
+        if let (EMPTY_STRING..LONG_STRING, [..EMPTY_STRING]) = (first, payload) {
             return Err(RlpFault::NotCanonical);
         }
         Ok(Some((Self { raw, payload, is_list }, rest)))
@@ -121,6 +128,15 @@ impl<'a> Item<'a> {
             }
         }
     }
+}
+
+/// Lengths of header and payload of an item whose length has `len_len` bytes, in the one form that is canonical.
+fn long_len(bytes: &[u8], len_len: usize) -> Option<(usize, usize)> {
+    let digits = bytes.get(1..1 + len_len).filter(|digits| digits.first() != Some(&0))?;
+    let mut len = [0; size_of::<u64>()];
+    len.get_mut(size_of::<u64>().checked_sub(len_len)?..)?.copy_from_slice(digits);
+    let len = usize::try_from(u64::from_be_bytes(len)).ok()?;
+    (len > MAX_SHORT_LEN).then_some((1 + len_len, len))
 }
 
 /// What is left of a list's items.
@@ -314,6 +330,25 @@ mod tests {
         assert_eq!(number(&[0xc0]), Err(RlpFault::NotString.of("n")));
         let nine = [0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(number(&nine), Err(RlpFault::Length { expected: 8, found: 9 }.of("n")));
+    }
+
+    #[test]
+    fn headers_are_read_as_the_crate_rlp_reads_them() {
+        let long = vec![0x11; 70_000];
+        for first in 0..=255u8 {
+            for next in [[0, 0], [0, 55], [0, 56], [1, 0], [55, 0], [56, 1], [57, 0xff], [0xff, 0xff]] {
+                let bytes = [&[first], &next[..], &long].concat();
+                let expected =
+                    rlp::PayloadInfo::from(&bytes).ok().map(|info| (info.header_len, info.value_len));
+                let fits = expected.filter(|(header, len)| header.saturating_add(*len) <= bytes.len());
+                // The crate leaves it to its caller that one small byte is written as itself.
+                let canonical = fits
+                    .filter(|(header, len)| (*header, *len) != (1, 1) || first != 0x81 || next[0] >= 0x80);
+                let read = Item::split(&bytes).ok().flatten();
+                let lens = read.map(|(item, _)| (item.raw.len() - item.payload.len(), item.payload.len()));
+                assert_eq!(lens, canonical, "{first:#x} {next:x?}");
+            }
+        }
     }
 
     /// `depth` lists, each in the other.

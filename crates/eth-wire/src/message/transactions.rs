@@ -76,12 +76,22 @@ pub(crate) fn decode(
     if has_twice(&transactions) { Err(MessageError::DuplicateTransaction(kind)) } else { Ok(transactions) }
 }
 
-/// Whether two transactions have one hash. Sorts places and not hashes: two bytes each.
+/// Whether two transactions have one hash. Sorts the first eight bytes of each; only where two of those are the same,
+/// which nobody can bring about often, whole hashes are looked at.
 fn has_twice(transactions: &[Transaction]) -> bool {
-    let hash = |place: u16| transactions.get(usize::from(place)).map(Transaction::hash);
-    let mut places: Vec<u16> = (0..u16::try_from(transactions.len()).unwrap_or(u16::MAX)).collect();
-    places.sort_unstable_by_key(|place| hash(*place));
-    places.windows(2).any(|pair| matches!(pair, [a, b] if hash(*a) == hash(*b)))
+    let prefix = |transaction: &Transaction| {
+        let [a, b, c, d, e, f, g, h, ..] = transaction.hash().0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    };
+    let mut prefixes: Vec<u64> = transactions.iter().map(prefix).collect();
+    prefixes.sort_unstable();
+    let alike = prefixes.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+    drop(prefixes);
+    alike && {
+        let mut hashes: Vec<Hash> = transactions.iter().map(Transaction::hash).collect();
+        hashes.sort_unstable();
+        hashes.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+    }
 }
 
 /// `[kinds: a byte each, [size, ..], [hash, ..]]`.
