@@ -3,6 +3,7 @@
 
 mod advice;
 mod args;
+mod bench;
 mod devnet;
 mod discv4_ping;
 mod failure;
@@ -13,6 +14,7 @@ mod node;
 mod output;
 mod rlpx_ping;
 mod setup;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,11 @@ enum Verb {
     Node(node::NodeCommand),
     /// Run a network of complete nodes in this process and measure its gossip.
     Devnet(devnet::DevnetCommand),
+    /// Simulated networks that replay from a seed.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
+    /// Measure the hot paths against their physical limits, on one core.
+    Bench(bench::BenchCommand),
     /// Node keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -64,6 +71,8 @@ async fn run(verb: Verb) -> Result<ExitCode, Failure> {
     match verb {
         Verb::Node(command) => node::run(command).await,
         Verb::Devnet(command) => devnet::run(command).await,
+        Verb::Sim(command) => sim::run(command).await,
+        Verb::Bench(command) => bench::run(command).await,
         Verb::Key(command) => key::run(&command),
         Verb::Discv4(command) => discv4_ping::run(command).await,
         Verb::Rlpx(command) => rlpx_ping::run(command).await,

@@ -12,7 +12,7 @@ use crate::{run, text};
 const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// The program refuses `arguments` in one line that contains `expected`.
-fn refused(arguments: &[&str], expected: &str) {
+pub(crate) fn refused(arguments: &[&str], expected: &str) {
     let output = run(arguments);
     let (out, error) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {out}{error}");

@@ -6,6 +6,7 @@
 mod bad_input;
 mod devnet;
 mod node;
+mod sim;
 
 use std::process::{Command, Output, Stdio};
 

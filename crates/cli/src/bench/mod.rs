@@ -1,0 +1,149 @@
+//! `devp2p bench`: how far each hot path is from its physical limit. Every row is timed by turns with its floor, the same
+//! work done by the fastest implementations there are and nothing besides; both take the best of their turns.
+//!
+//! A file a family of rows, `floors` what they are held against, `measure` the turns, `report` what is printed.
+//! `docs/performance.md` explains the rows to readers.
+
+mod discv4;
+mod floors;
+mod frame;
+mod handshake;
+mod libsecp;
+mod load;
+mod measure;
+mod pair;
+mod pin;
+mod report;
+mod rows;
+mod transactions;
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Args;
+
+use self::{
+    floors::Floors,
+    measure::{Effort, Verdict},
+    pin::Cores,
+    report::Report,
+    rows::{ROWS, Row},
+};
+use crate::failure::Failure;
+
+/// The exit code of a program that ctrl-c ended, as shells have it: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// Measure the hot paths against their physical limits, on one core.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchCommand {
+    /// Measure briefly. A missed goal is shown, but does not fail: for machines that do other things too.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object a row and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Only the rows whose name contains this; `*` stands for anything.
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+    only: Option<String>,
+}
+
+/// Runs the rows. Exit code 0 only when every one was measured, no floor is wrong, every goal holds (not so when quick)
+/// and nobody interrupted.
+pub(crate) async fn run(command: BenchCommand) -> Result<ExitCode, Failure> {
+    let pattern = command.only.as_deref().unwrap_or("*");
+    let rows: Vec<&'static Row> = ROWS.iter().filter(|row| matches(row.name, pattern)).collect();
+    if rows.is_empty() {
+        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        return Err(Failure::input(format!("no row matches {pattern:?}; there are {}", names.join(", "))));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let bench = Bench { rows, quick: command.quick, json: command.json, stop: Arc::clone(&stop) };
+    let mut running = tokio::task::spawn_blocking(move || bench.run());
+    loop {
+        tokio::select! {
+            ended = &mut running => {
+                return ended.map_err(|error| Failure::system("the bench ended early", &error));
+            }
+            _ = tokio::signal::ctrl_c() => {
+                if stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        }
+    }
+}
+
+/// A run, on a thread of its own because it computes without a pause.
+struct Bench {
+    rows: Vec<&'static Row>,
+    quick: bool,
+    json: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Bench {
+    fn run(self) -> ExitCode {
+        let cores = Cores::pin();
+        let floors = Floors::choose();
+        let mut report = Report::begin(self.json, self.quick, &cores, &floors);
+        let effort = if self.quick { Effort::QUICK } else { Effort::FULL };
+        let mut good = true;
+        for row in &self.rows {
+            let measured = (row.start)(&floors, &cores)
+                .and_then(|mut turns| measure::run(row, turns.as_mut(), effort, &self.stop));
+            match measured {
+                Ok(Some(measured)) => {
+                    good &= match measured.verdict {
+                        Verdict::Holds => true,
+                        Verdict::Misses => self.quick,
+                        Verdict::WrongFloor => false,
+                    };
+                    report.row(row, &measured);
+                }
+                Ok(None) => {
+                    report.interrupted();
+                    return ExitCode::FAILURE;
+                }
+                Err(error) => {
+                    good = false;
+                    report.failed(row, &error);
+                }
+            }
+        }
+        if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn parse_pattern(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("write a part of a row's name".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Whether the parts of `pattern` between its `*` occur in `name` in their order.
+fn matches(name: &str, pattern: &str) -> bool {
+    let after = |rest: &'_ str, part: &str| rest.find(part).map(|place| place + part.len());
+    pattern
+        .split('*')
+        .try_fold(name, |rest, part| after(rest, part).and_then(|end| rest.get(end..)))
+        .is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_part_of_a_name_with_stars_for_anything() {
+        for (pattern, count) in
+            [("*", 12), ("frame", 8), ("frame.*.plain", 4), ("64B*snappy", 1), ("discv4.", 2)]
+        {
+            assert_eq!(ROWS.iter().filter(|row| matches(row.name, pattern)).count(), count, "{pattern}");
+        }
+        assert!(!matches("frame.64B.plain", "plain*frame") && !matches("frame.64B.plain", "frames"));
+    }
+}

@@ -1,0 +1,29 @@
+//! `devp2p sim`: the scenarios of the crate world for people. Thousands of nodes in a simulated network, hours of virtual
+//! time, all of it from one seed: what a test found with a seed is seen here with `--seed`.
+
+mod chart;
+mod discovery;
+mod input;
+mod plot_file;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use self::discovery::DiscoveryCommand;
+use crate::failure::Failure;
+
+/// Run a simulated network from a seed.
+#[derive(Subcommand)]
+pub(crate) enum SimCommand {
+    Discovery(DiscoveryCommand),
+}
+
+/// Runs the scenario. Exit code 0 only when what it claims held to the end.
+pub(crate) async fn run(command: SimCommand) -> Result<ExitCode, Failure> {
+    match command {
+        SimCommand::Discovery(command) => run::run(command.settings()?, command.output).await,
+    }
+}
