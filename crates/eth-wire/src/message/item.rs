@@ -47,7 +47,7 @@ impl<'a> Item<'a> {
         let total = header_len.checked_add(len).ok_or(RlpFault::Header)?;
         let (raw, rest) = bytes.split_at_checked(total).ok_or(RlpFault::Header)?;
         let payload = raw.get(header_len..).ok_or(RlpFault::Header)?;
-        if let (EMPTY_STRING..LONG_STRING, [..EMPTY_STRING]) = (first, payload) {
+        if let (EMPTY_STRING..LONG_STRING, [(..EMPTY_STRING)]) = (first, payload) {
             return Err(RlpFault::NotCanonical);
         }
         Ok(Some((Self { raw, payload, is_list }, rest)))
