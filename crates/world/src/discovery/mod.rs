@@ -1,5 +1,5 @@
 //! Many discovery machines on one simulated network, and what they know compared with the truth.
-//! The scenario over them is `scenario.rs`; who asks for a lookup gets it back from [`Discoveries::lookup_ended`].
+//! The scenario over them is `scenario.rs`; who asks for a lookup gets it back from [`Discoveries::lookups_ended`].
 
 mod scenario;
 
