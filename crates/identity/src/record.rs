@@ -72,7 +72,7 @@ impl UnverifiedEnr {
                 "a signature, a sequence number and pairs of key and value are expected",
             ));
         }
-        if record.at(0)?.data()?.len() != 64 {
+        if string(&record.at(0)?)?.len() != 64 {
             return Err(EnrError::Form("a signature has 64 bytes"));
         }
         let seq = record.val_at(1)?;
@@ -127,23 +127,21 @@ impl Form {
     fn read(encoded: &[u8]) -> Result<Self, EnrError> {
         let (mut form, mut previous, mut is_v4, mut has_key) = (Self::default(), None, false, false);
         for (key, value) in pairs(encoded) {
-            let key = key.data()?;
+            let key = string(&key)?;
             if previous.is_some_and(|previous| previous >= key) {
                 return Err(EnrError::Form("keys are not sorted and unique"));
             }
             previous = Some(key);
             match key {
-                b"id" => is_v4 = value.data()? == b"v4",
-                b"secp256k1" => has_key = matches!(value.data()?, [2 | 3, x @ ..] if x.len() == 32),
-                b"ip" => form.ip = Some(address(value.data()?)?),
-                b"ip6" => form.ip6 = Some(address(value.data()?)?),
+                b"id" => is_v4 = string(&value)? == b"v4",
+                b"secp256k1" => has_key = matches!(string(&value)?, [2 | 3, x @ ..] if x.len() == 32),
+                b"ip" => form.ip = Some(address(string(&value)?)?),
+                b"ip6" => form.ip6 = Some(address(string(&value)?)?),
                 b"tcp" => form.tcp = Some(value.as_val()?),
                 b"udp" => form.udp = Some(value.as_val()?),
                 b"tcp6" => form.tcp6 = Some(value.as_val()?),
                 b"udp6" => form.udp6 = Some(value.as_val()?),
-                _ => {
-                    value.payload_info()?;
-                }
+                _ => {}
             }
         }
         match (is_v4, has_key) {
@@ -184,6 +182,9 @@ impl<'a> Items<'a> {
         }
         let len = Rlp::new(self.rest).payload_info()?.total();
         let (item, rest) = self.rest.split_at_checked(len).ok_or(DecoderError::RlpIsTooShort)?;
+        if matches!(item, [0x81, ..=0x7f]) {
+            return Err(DecoderError::RlpInvalidIndirection);
+        }
         self.rest = rest;
         Ok(Some(Rlp::new(item)))
     }
@@ -204,6 +205,11 @@ fn pairs(encoded: &[u8]) -> impl Iterator<Item = (Rlp<'_>, Rlp<'_>)> {
     let mut next = move || items.next().ok().flatten();
     let _signature_and_seq = (next(), next());
     std::iter::from_fn(move || next().zip(next()))
+}
+
+/// The bytes of an item that has to be a string.
+fn string<'a>(item: &Rlp<'a>) -> Result<&'a [u8], DecoderError> {
+    if item.is_list() { Err(DecoderError::RlpExpectedToBeData) } else { item.data() }
 }
 
 fn address<const N: usize>(bytes: &[u8]) -> Result<[u8; N], EnrError> {
@@ -476,6 +482,7 @@ mod tests {
 
     #[test]
     fn u20_records_end_at_300_bytes() {
+        let mut seen = Vec::new();
         for len in 150..200 {
             let padding = rlp::encode(&vec![1; len]).to_vec();
             let items = [
@@ -488,29 +495,125 @@ mod tests {
                 &padding,
             ];
             let (total, read) = sign(&items);
-            assert_eq!(read.is_ok(), total <= MAX_ENR_LEN, "{total}: {read:?}");
+            match total {
+                ..=MAX_ENR_LEN => assert!(read.is_ok(), "{total}: {read:?}"),
+                found => assert_eq!(read, Err(EnrError::TooLong { found })),
+            }
+            seen.push(total);
         }
-        assert!(matches!(UnverifiedEnr::decode(&[0; 301]).unwrap_err(), EnrError::TooLong { found: 301 }));
+        assert!([299, 300, 301].iter().all(|total| seen.contains(total)), "{seen:?}");
+        assert_eq!(UnverifiedEnr::decode(&[0; 301]).unwrap_err(), EnrError::TooLong { found: 301 });
     }
+
+    /// What is wrong with the record of these items; None when nothing is.
+    fn fault(items: &[&[u8]]) -> Option<EnrError> {
+        sign(items).1.err()
+    }
+
+    const PAIRS: EnrError =
+        EnrError::Form("a signature, a sequence number and pairs of key and value are expected");
+    const SORTED: EnrError = EnrError::Form("keys are not sorted and unique");
+    const SCHEME: EnrError = EnrError::Form("the identity scheme is not v4");
+    const KEY: EnrError = EnrError::Form("the entry secp256k1 is no compressed key");
+    const ADDRESS: EnrError = EnrError::Form("an address has the wrong length");
 
     #[test]
     fn u20_malformed_records_are_typed_errors() {
-        let (id, v4, key_name) = (text("id"), text("v4"), text("secp256k1"));
-        let key = compressed_key();
-        let (one, ip, short_ip, v5) = (vec![1], text("ip"), vec![0x83, 1, 2, 3], text("v5"));
-        assert!(sign(&[&one, &id, &v4, &key_name, &key]).1.is_ok());
-        let bad: [&[&[u8]]; 8] = [
-            &[&one, &key_name, &key, &id, &v4],
-            &[&one, &id, &v4, &id, &v4, &key_name, &key],
-            &[&one, &id, &v4, &key_name],
-            &[&one],
-            &[&one, &id, &v5, &key_name, &key],
-            &[&one, &key_name, &key],
-            &[&one, &id, &v4, &key_name, &one],
-            &[&one, &id, &v4, &ip, &short_ip, &key_name, &key],
+        let (id, v4, v5, key_name, key) =
+            (text("id"), text("v4"), text("v5"), text("secp256k1"), compressed_key());
+        let (one, nine) = (vec![1], [&[0x89][..], &[1; 9]].concat());
+        // 4 says that the point is not compressed; 5 is the x of no point.
+        let mut uncompressed = key.clone();
+        uncompressed[1] = 4;
+        let off_curve = [&[0xa1, 2][..], &[0; 31], &[5]].concat();
+        let too_long = DecoderError::RlpIsTooBig.into();
+        let rows: [(&[&[u8]], Option<EnrError>); 16] = [
+            (&[&one, &id, &v4, &key_name, &key], None),
+            (&[&one, &key_name, &key, &id, &v4], Some(SORTED)),
+            (&[&one, &id, &v4, &id, &v4, &key_name, &key], Some(SORTED)),
+            (&[&one, &id, &v4, &key_name, &key, &text("z")], Some(PAIRS)),
+            (&[&one, &id, &v4, &key_name], Some(PAIRS)),
+            (&[], Some(PAIRS)),
+            (&[&one], Some(SCHEME)),
+            (&[&one, &id, &v5, &key_name, &key], Some(SCHEME)),
+            (&[&one, &key_name, &key], Some(SCHEME)),
+            (&[&one, &id, &v4], Some(KEY)),
+            (&[&one, &id, &v4, &key_name, &one], Some(KEY)),
+            (&[&one, &id, &v4, &key_name, &uncompressed], Some(KEY)),
+            (&[&one, &id, &v4, &key_name, &off_curve], Some(EnrError::Signature)),
+            (&[&nine, &id, &v4, &key_name, &key], Some(too_long)),
+            (&[&[0x82, 0, 1], &id, &v4, &key_name, &key], Some(DecoderError::RlpInvalidIndirection.into())),
+            (&[&one, &id, &[0xc2, b'v', b'4'], &key_name, &key], Some(NO_STRING)),
         ];
-        for items in bad {
-            assert!(sign(items).1.is_err(), "{items:?}");
+        for (items, expected) in rows {
+            assert_eq!(fault(items), expected, "{items:02x?}");
+        }
+        assert_eq!(UnverifiedEnr::decode(&[0xc0]).unwrap_err(), PAIRS);
+        for not_one_list in [&[][..], &[0x80], &[0xc0, 0xc0], &[0xc1]] {
+            assert!(UnverifiedEnr::decode(not_one_list).is_err(), "{not_one_list:02x?}");
+        }
+    }
+
+    const NO_STRING: EnrError = EnrError::Rlp(DecoderError::RlpExpectedToBeData);
+
+    #[test]
+    fn u20_malformed_addresses_and_ports_are_typed_errors() {
+        let (id, v4, key_name, key) = (text("id"), text("v4"), text("secp256k1"), compressed_key());
+        let of_len = |len: usize| Some(rlp::encode(&vec![9; len]).to_vec());
+        let mut rows: Vec<(&str, Option<Vec<u8>>, Option<EnrError>)> = vec![
+            ("ip", Some(vec![0xc4, 1, 2, 3, 4]), Some(NO_STRING)),
+            ("ip6", Some([&[0xd0][..], &[1; 16]].concat()), Some(NO_STRING)),
+        ];
+        for len in 0..20 {
+            rows.push(("ip", of_len(len), (len != 4).then_some(ADDRESS)));
+            rows.push(("ip6", of_len(len), (len != 16).then_some(ADDRESS)));
+        }
+        for port in ["tcp", "tcp6", "udp", "udp6"] {
+            let (zero, invalid) = (vec![0x80], DecoderError::RlpInvalidIndirection);
+            rows.push((port, Some(zero), None));
+            rows.push((port, Some(vec![0x00]), Some(invalid.clone().into())));
+            rows.push((port, Some(vec![0x82, 0, 5]), Some(invalid.clone().into())));
+            rows.push((port, Some(vec![0x81, 5]), Some(invalid.into())));
+            rows.push((port, Some(vec![0x83, 1, 0, 0]), Some(DecoderError::RlpIsTooBig.into())));
+            rows.push((port, Some(vec![0xc1, 5]), Some(NO_STRING)));
+        }
+        for (name, value, expected) in rows {
+            let (name, value) = (text(name), value.unwrap_or_default());
+            let mut pairs = [(&name, &value), (&id, &v4), (&key_name, &key)];
+            pairs.sort_by_key(|(name, _)| rlp::Rlp::new(name).data().unwrap().to_vec());
+            let items: Vec<&[u8]> = [&[1][..]]
+                .into_iter()
+                .chain(pairs.iter().flat_map(|(name, value)| [&name[..], &value[..]]))
+                .collect();
+            assert_eq!(fault(&items), expected, "{items:02x?}");
+        }
+    }
+
+    #[test]
+    fn u20_a_port_of_zero_is_nowhere() {
+        let endpoint = Endpoint { ip: [8, 8, 8, 8].into(), udp: 0, tcp: 0 };
+        let zero = rlp::encode(&0u16).freeze();
+        let builder = EnrBuilder::new(1).endpoint(endpoint).entry("udp", zero.clone()).entry("tcp", zero);
+        let read = UnverifiedEnr::decode(builder.sign(&spec_key()).unwrap().encoded()).unwrap();
+        let found = read.verify().unwrap().endpoint().unwrap();
+        assert_eq!((found, found.udp_addr(), found.tcp_addr()), (endpoint, None, None));
+    }
+
+    #[test]
+    fn u20_cut_and_malformed_items_are_refused_in_every_place() {
+        let good = spec_key();
+        let record = EnrBuilder::new(1).entry("z", Bytes::from_static(&[0xc3, 1, 2, 3])).sign(&good).unwrap();
+        let whole = record.encoded().to_vec();
+        for len in 0..whole.len() {
+            assert!(UnverifiedEnr::decode(&whole[..len]).is_err(), "{len} bytes");
+        }
+        // In place of the last value: headers that reach too far, of no canonical length, or of one small byte.
+        for bad in
+            [&[0x82, 1][..], &[0xc2, 1], &[0xb8, 1, 1], &[0xbf; 9], &[0xff; 9], &[0x81, 5], &[0xf8, 1, 1]]
+        {
+            let (id, v4, key_name, key) = (text("id"), text("v4"), text("secp256k1"), compressed_key());
+            let items: [&[u8]; 7] = [&[1], &id, &v4, &key_name, &key, &text("z"), bad];
+            assert!(fault(&items).is_some(), "{bad:02x?}");
         }
     }
 

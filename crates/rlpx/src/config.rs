@@ -1,6 +1,6 @@
 //! What a session is given, and every limit that it keeps, each with its reason.
-//! Those of the machines over all peers are in `server_config`; those of the driver's queues stand beside the queues
-//! (`driver/link.rs`, `driver/function.rs`). Defaults are go-ethereum's where it has one, named beside each.
+//! Those of the machines over all peers are in `server_config`; those of the driver's other queues stand beside the
+//! queues (`driver/function.rs`). Defaults are go-ethereum's where it has one, named beside each.
 
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ pub const MAX_READ_CHUNK: usize = 64 * 1024;
 pub const MIN_READ_CHUNK: usize = 4 * 1024;
 /// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
 pub const WRITE_HIGH_WATER: usize = 64 * 1024;
+
+/// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
+pub const MAX_QUEUED_MESSAGES: usize = 1_024;
+/// Bytes of one protocol that may wait for one peer; an empty queue takes one message of any size.
+pub const MAX_QUEUED_LEN: usize = 1 << 20;
 
 /// A capability that this node offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

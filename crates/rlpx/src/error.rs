@@ -300,6 +300,9 @@ pub enum SessionEnd {
 }
 
 impl SessionEnd {
+    /// How a connection, or an attempt at one, ends that the server gave up.
+    pub const ABORTED: Self = Self::Broken(SessionError::Io(io::ErrorKind::ConnectionAborted));
+
     /// The reason as the wire has it: what was told, or the nearest to it.
     pub fn reason(&self) -> DisconnectReason {
         match self {

@@ -70,6 +70,9 @@
 mod admission;
 mod capability;
 pub mod config;
+#[cfg(test)]
+#[path = "../../../tests/counting/mod.rs"]
+mod counting;
 mod dialer;
 #[cfg(feature = "tokio")]
 mod driver;
@@ -87,12 +90,14 @@ pub mod server;
 mod server_config;
 mod session;
 mod snappy;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use capability::{
     BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
     shared_capabilities,
 };
-pub use config::{LocalCapability, SessionConfig, Timeouts};
+pub use config::{LocalCapability, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, SessionConfig, Timeouts};
 pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };
@@ -105,10 +110,15 @@ pub use admission::Refusal;
 pub use dialer::Candidate;
 #[cfg(feature = "tokio")]
 pub use driver::{
-    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_QUEUED_LEN,
-    MAX_QUEUED_MESSAGES, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer,
-    ProtocolSession, ProtocolVersion, Received, Server, ServerBuilder, protocol,
+    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_WAITING_LEN,
+    MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received,
+    Server, ServerBuilder, protocol,
 };
 pub use peer::{PeerId, PeerInfo};
 pub use server::CommandError;
 pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};
+
+/// Unit tests measure what decoders allocate, each on its own thread.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting { grows_in_place: false };

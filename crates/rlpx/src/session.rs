@@ -432,6 +432,12 @@ impl Session {
 
 /// What the world and the owner's words lead to.
 impl Session {
+    /// Bytes allocated for what is read, and for what waits to be written.
+    #[cfg(feature = "testing")]
+    pub(crate) fn buffer_capacities(&self) -> (usize, usize) {
+        (self.ingress.buffer.capacity(), self.egress.capacity())
+    }
+
     fn touch(&mut self, now: Now) {
         self.now = now.instant;
         self.ingress.drained = false;

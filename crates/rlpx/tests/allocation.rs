@@ -1,12 +1,11 @@
 //! What a session allocates for a peer, measured: a counting allocator, a session a thread.
-#![expect(unsafe_code, reason = "an allocator that counts can only be written so")]
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    sync::Arc,
-};
+#[path = "../../../tests/counting/mod.rs"]
+mod counting;
 
+use std::sync::Arc;
+
+use counting::{Counting, held, peak};
 use identity::{
     NodeKey, Now,
     curve::{InlineCurve, Lane},
@@ -17,56 +16,9 @@ use rlpx::{
     SharedMessage, config,
 };
 
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-/// Counts what this thread holds, and the most it held.
-struct Counting;
-
-impl Counting {
-    fn add(bytes: isize) {
-        // A thread that is ending no longer counts.
-        let _ = HELD.try_with(|held| {
-            held.set(held.get() + bytes);
-            let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
-        });
-    }
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters never allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::add(layout.size() as isize);
-        // SAFETY: the caller's promises are those of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        Self::add(-(layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(place, layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::add(size as isize - layout.size() as isize);
-        // SAFETY: as above.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
-
+/// The buffers of a session grow without being copied as far as the system can.
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn held() -> isize {
-    HELD.with(Cell::get)
-}
-
-/// The most that was held since the last call.
-fn peak() -> isize {
-    PEAK.with(|peak| peak.replace(held()))
-}
+static ALLOCATOR: Counting = Counting { grows_in_place: true };
 
 /// Beside its buffers: state, outputs, the Disconnect it writes. Not part of any limit by length.
 const SLACK: isize = 8 * 1024;

@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     link::{Exit, Link},
     now,
-    peer_task::ABORTED,
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},
 };
@@ -244,7 +243,7 @@ impl Attached {
 /// A connection's task that is aborted or panics leaves no protocol with a peer that is gone.
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.close(&ABORTED);
+        self.close(&SessionEnd::ABORTED);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    peer_task::{ABORTED, Common, Order, PeerTask, Report},
+    peer_task::{Common, Order, PeerTask, Report},
     wire::Wire,
 };
 use crate::{SessionEnd, SessionError, peer::PeerId, server_config::MAX_DIAL_ADDRESSES};
@@ -43,7 +43,7 @@ impl Dial {
     pub(super) async fn run(mut self) -> SessionEnd {
         let connected = tokio::select! {
             // Before it is connected, a dial is only ever called off.
-            _ = self.orders.recv() => return ABORTED,
+            _ = self.orders.recv() => return SessionEnd::ABORTED,
             connected = connect(&self.addresses, self.common.times.connect) => connected,
         };
         match connected {

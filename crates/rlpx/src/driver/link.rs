@@ -12,15 +12,12 @@ use tokio::sync::Notify;
 
 use super::queue::{PushError, Queue};
 use crate::{
-    Refusal, SendError, SharedMessage, capability::SharedCapability, config::MAX_MESSAGE_LEN,
-    p2p::DisconnectReason, peer::PeerId,
+    Refusal, SendError, SharedMessage,
+    capability::SharedCapability,
+    config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
+    p2p::DisconnectReason,
+    peer::PeerId,
 };
-
-/// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
-pub const MAX_QUEUED_MESSAGES: usize = 1_024;
-
-/// Bytes of one protocol that may wait for one peer; an empty queue takes one message of any size.
-pub const MAX_QUEUED_LEN: usize = 1 << 20;
 
 /// One protocol's way to one peer. Cheap to clone; clones share the queue.
 #[derive(Clone)]

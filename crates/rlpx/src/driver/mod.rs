@@ -42,7 +42,7 @@ pub use self::{
     connection::{ConnectError, Connection, Received},
     event::{Event, EventStream, MAX_EVENTS},
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},
-    link::{Link, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
+    link::Link,
     protocol::{Protocol, ProtocolSession, ProtocolVersion},
     traffic::Counts,
 };

@@ -2,7 +2,6 @@
 //! It may wait for the server; the server never waits for it.
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{attached::Attached, now, protocol::Protocol, traffic::Counts, wire::Wire};
 use crate::{
-    Hello, ServerTimes, SessionConfig, SessionEnd, SessionError, SessionOutput, SharedCapability,
+    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
 };
@@ -69,9 +68,6 @@ pub(super) struct PeerTask {
     pub(super) busy: bool,
 }
 
-/// How an attempt ends that the server gave up.
-pub(super) const ABORTED: SessionEnd = SessionEnd::Broken(SessionError::Io(io::ErrorKind::ConnectionAborted));
-
 impl PeerTask {
     pub(super) async fn run(mut self) -> SessionEnd {
         let end = loop {
@@ -108,7 +104,7 @@ impl PeerTask {
         tokio::select! {
             order = self.orders.recv() => match order {
                 Some(order) => self.handle_order(order).await,
-                None => return Some(ABORTED),
+                None => return Some(SessionEnd::ABORTED),
             },
             result = protocols => self.handle_turn(result),
             () = self.wire.turn() => {}

@@ -25,7 +25,7 @@ use super::{
     event::Event,
     intake::{Command, Intake, next_accepted, next_candidate},
     now,
-    peer_task::{ABORTED, Common, MAX_ORDERS, Order, PeerTask, Report},
+    peer_task::{Common, MAX_ORDERS, Order, PeerTask, Report},
     wire::Wire,
 };
 use crate::{
@@ -276,7 +276,7 @@ impl ServerTask {
                 Output::Abort(id) => match self.live.get_mut(&id) {
                     Some(live) => live.orders = None,
                     // Not begun: it was still a name.
-                    None => self.machine.handle_closed(now(), id, &ABORTED),
+                    None => self.machine.handle_closed(now(), id, &SessionEnd::ABORTED),
                 },
             }
         }

@@ -102,7 +102,7 @@ impl ReadBuffer {
     }
 
     /// Bytes allocated.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -175,6 +175,12 @@ impl WriteBuffer {
     pub(crate) fn clear(&mut self) {
         self.bytes = Vec::new();
         self.start = 0;
+    }
+
+    /// Bytes allocated.
+    #[cfg(feature = "testing")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Frees everything when nothing waits.

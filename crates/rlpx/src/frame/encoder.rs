@@ -52,14 +52,14 @@ impl FrameEncoder {
     }
 
     /// Appends a header and its MAC.
-    pub(super) fn seal_header(&mut self, mut header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
+    pub(crate) fn seal_header(&mut self, mut header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
         self.cipher.apply(&mut header);
         out.extend_from_slice(&header);
         out.extend_from_slice(&self.mac.header(&header));
     }
 
     /// Encrypts the padded body from `start` on and appends its MAC.
-    pub(super) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
+    pub(crate) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
         let body = &mut out[start..];
         self.cipher.apply(body);
         self.mac.absorb(body);

@@ -7,6 +7,8 @@ mod decoder;
 mod encoder;
 mod mac;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use buffer::{ReadBuffer, WriteBuffer};

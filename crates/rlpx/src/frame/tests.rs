@@ -76,21 +76,9 @@ fn header(size: usize, rest: [u8; 13]) -> [u8; HEADER_LEN] {
 }
 
 #[test]
-fn f01_no_tampered_byte_of_a_frame_passes() {
-    for len in 0..=256 {
-        let frame = encode(&mut direction(1).0, 7, &vec![0x5a; len]);
-        for place in 0..frame.len() {
-            let mut bad = frame.clone();
-            bad[place] ^= 1 << ((place + len) % 8);
-            let (contents, end) = decode(&mut direction(1).1, &bad);
-            assert_eq!((contents.len(), end), (0, Err(SessionError::Mac)), "length {len}, byte {place}");
-        }
-    }
-}
-
-#[test]
 fn f01_no_flipped_bit_of_a_frame_passes() {
-    for len in [0, 1, 14, 15, 16, 100] {
+    for len in 0..=256 {
+        // Each bit of header, header MAC, body, padding and body MAC.
         let frame = encode(&mut direction(1).0, 7, &vec![0x5a; len]);
         for bit in 0..frame.len() * 8 {
             let mut bad = frame.clone();

@@ -5,6 +5,8 @@
 mod ack;
 mod auth;
 mod initiator;
+#[cfg(test)]
+mod properties;
 mod recipient;
 mod secrets;
 #[cfg(test)]

@@ -168,13 +168,43 @@ fn auth() -> Auth {
     Auth { signature: key(7).sign(&token), initiator: key(1).public_key(), nonce }
 }
 
+/// What the node with key 1, which has dialled that with key 2, makes of an ack with this content.
+fn dialler_takes(content: &[u8]) -> Result<Step, HandshakeError> {
+    static SHARED: OnceLock<(PublicKey, SharedSecret)> = OnceLock::new();
+    let (sealing, shared) =
+        SHARED.get_or_init(|| (key(9).public_key(), key(9).agree(&key(1).public_key()).unwrap()));
+    let start = Handshake::initiator(key(1).public_key(), key(2).public_key(), entropy([1; 32]));
+    let Step::Curve(state, _) = start else { panic!("no keys are asked for") };
+    // What the curve says on the way to ack has no part in it.
+    let agreed = || CurveOutput::Agreed(SharedSecret::new([3; 32]));
+    let step = state.handle_curve(vec![CurveOutput::Generated(EphemeralKey::new(key(6))), agreed()])?;
+    let Step::Curve(state, _) = step else { panic!("no signature is asked for") };
+    let step = state.handle_curve(vec![CurveOutput::Signed(Signature([5; 65])), agreed()])?;
+    let Step::Send(state, _) = step else { panic!("no auth") };
+    let Step::Curve(state, _) = state.handle_packet(ecies::seal(shared, sealing, [7; 16], content))? else {
+        panic!("no secret is asked for")
+    };
+    state.handle_curve(vec![CurveOutput::Agreed(shared.clone())])
+}
+
 #[test]
 fn h02_no_content_under_a_valid_tag_panics() {
-    for fill in [0x00, 0x80, 0xc0, 0xf9, 0xff] {
-        for len in 0..=MAX_PACKET_LEN - OVERHEAD {
-            assert!(recipient_takes(&vec![fill; len]).is_err(), "{len} bytes of {fill:#x}");
+    for fill in [0x00, 0x80, 0xb8, 0xc0, 0xf8, 0xf9, 0xff] {
+        // Longer than any packet that the size prefix lets through.
+        for len in 0..=MAX_PACKET_LEN {
+            assert!(recipient_takes(&vec![fill; len]).is_err(), "auth of {len} bytes of {fill:#x}");
+            assert!(dialler_takes(&vec![fill; len]).is_err(), "ack of {len} bytes of {fill:#x}");
         }
     }
+}
+
+#[test]
+fn h02_no_cut_ack_is_taken() {
+    let whole = Ack { ephemeral: key(3).public_key(), nonce: [2; 32] }.encode(&[]);
+    for len in 0..whole.len() {
+        assert!(dialler_takes(&whole[..len]).is_err(), "{len} bytes");
+    }
+    assert!(matches!(dialler_takes(&whole), Ok(Step::Curve(..))));
 }
 
 #[test]
@@ -186,30 +216,60 @@ fn h02_no_cut_auth_is_taken() {
     assert!(matches!(recipient_takes(&whole), Ok(Step::Curve(..))));
 }
 
-#[test]
-fn h03_bad_points_never_reach_the_curve() {
-    let prime = hex::decode("fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f").unwrap();
+/// 64 bytes that are no point of the curve.
+fn bad_points() -> Vec<[u8; 64]> {
+    let number = |text: &str| hex::decode(text).unwrap();
+    let prime = number("fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f");
+    let past_prime = number("fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc30");
     let good = *key(9).public_key().as_bytes();
     let with = |place: usize, bytes: &[u8]| {
         let mut point = good;
         point[place..place + bytes.len()].copy_from_slice(bytes);
         point
     };
+    // 1 is the x of a point; p + 1 must not stand for it.
+    let mut compressed = [0; 33];
+    (compressed[0], compressed[32]) = (2, 1);
+    let mut twice_over = *PublicKey::from_compressed(&compressed).unwrap().as_bytes();
+    twice_over[..32].copy_from_slice(&past_prime);
     // 5 is the x of no point: 5^3 + 7 is no square, so whatever y is, the point is on the twist.
     let mut twist = with(0, &[0; 32]);
     twist[31] = 5;
-    let past = |place| with(place, &prime);
-    for xy in [[0; 64], [0xff; 64], past(0), past(32), with(63, &[good[63] ^ 1]), twist] {
-        let mut packet = vec![4];
-        packet.extend_from_slice(&xy);
-        packet.resize(300, 0xaa);
-        assert_eq!(ecies::point(&packet), Err(HandshakeError::Envelope));
-    }
-    for form in 0..=255 {
+    let mut twist_with_x_alone = [0; 64];
+    twist_with_x_alone[31] = 5;
+    let mut points = vec![[0; 64], [0xff; 64], twice_over, twist, twist_with_x_alone];
+    points.extend([with(0, &prime), with(32, &prime), with(0, &past_prime), with(32, &past_prime)]);
+    points.extend([with(0, &[0; 32]), with(32, &[0; 32]), with(0, &[0xff; 32]), with(32, &[0xff; 32])]);
+    points.extend((0..64).map(|place| with(place, &[good[place] ^ 1])));
+    points
+}
+
+#[test]
+fn h03_bad_points_never_reach_the_curve() {
+    let envelope = |form: u8, xy: &[u8; 64]| {
         let mut packet = vec![form];
-        packet.extend_from_slice(&good);
+        packet.extend_from_slice(xy);
         packet.resize(300, 0xaa);
-        assert_eq!(ecies::point(&packet).is_ok(), form == 4, "{form}");
+        packet
+    };
+    let good = *key(9).public_key().as_bytes();
+    for form in 0..=255 {
+        for xy in bad_points() {
+            assert_eq!(ecies::point(&envelope(form, &xy)), Err(HandshakeError::Envelope), "{form} {xy:02x?}");
+        }
+        // 2 and 3 are compressed, 6 and 7 hybrid: the point would be one, but the protocol has a single form.
+        assert_eq!(ecies::point(&envelope(form, &good)).is_ok(), form == 4, "{form}");
+    }
+    for xy in bad_points() {
+        let packet = [&[0x01, 0x2c][..], &envelope(4, &xy)].concat();
+        let at_recipient = Handshake::recipient(entropy([1; 32])).handle_packet(packet.clone());
+        assert_eq!(at_recipient.err(), Some(HandshakeError::Envelope));
+        let start = Handshake::initiator(key(1).public_key(), key(2).public_key(), entropy([1; 32]));
+        let Step::Send(state, _) = settle(start, &key(1), &key(6)).unwrap() else { panic!("no auth") };
+        assert_eq!(state.handle_packet(packet).err(), Some(HandshakeError::Envelope));
+    }
+    for len in 0..65 {
+        assert_eq!(ecies::point(&envelope(4, &good)[..len]), Err(HandshakeError::Envelope), "{len} bytes");
     }
 }
 
@@ -336,13 +396,37 @@ fn h09_the_dialler_refuses_bad_keys_in_ack() {
     assert_eq!(attempt(key(3).public_key(), [0; 32]), refused(Fault::Degenerate));
 }
 
+/// `depth` lists, each in the other. Made backwards from the inside, in a time that follows its length.
+fn bomb(depth: usize) -> Vec<u8> {
+    let mut backwards: Vec<u8> = Vec::with_capacity(4 * depth);
+    for _ in 0..depth {
+        let (len, digits) = (backwards.len(), backwards.len().to_le_bytes());
+        match len {
+            0..=55 => backwards.push(0xc0 + len as u8),
+            _ => {
+                let count = digits.iter().rposition(|digit| *digit != 0).map_or(0, |last| last + 1);
+                backwards.extend_from_slice(&digits[..count]);
+                backwards.push(0xf7 + count as u8);
+            }
+        }
+    }
+    backwards.reverse();
+    backwards
+}
+
 #[test]
 fn f14_nested_lists_need_no_stack() {
     let run = || {
-        for len in [1, 10, 100, 1000, 1900] {
-            assert!(Auth::decode(&nested(len)).is_err());
-            assert!(Ack::decode(&nested(len)).is_err());
-            assert!(crate::Hello::decode(&nested(len)).is_err());
+        let longest = crate::config::MAX_MESSAGE_LEN / 4 - 1000;
+        let bombs = [1, 10, 100, 1000, 1900].map(nested).into_iter().chain([20_000, longest].map(bomb));
+        for bomb in bombs {
+            assert!(Auth::decode(&bomb).is_err());
+            assert!(Ack::decode(&bomb).is_err());
+            assert!(crate::Hello::decode(&bomb).is_err());
+            let in_hello = [&[0xf8, 0xff, 5, 0x80][..], &bomb].concat();
+            assert!(crate::Hello::decode(&in_hello).is_err());
+            assert!(crate::frame::decode_code(&bomb).is_err());
+            let _ = crate::DisconnectReason::decode(&bomb);
         }
     };
     const SMALL_STACK: usize = 256 * 1024;

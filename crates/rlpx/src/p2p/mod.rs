@@ -3,6 +3,8 @@
 
 mod disconnect;
 mod hello;
+#[cfg(test)]
+mod properties;
 
 pub use disconnect::DisconnectReason;
 pub(crate) use hello::exact_list;

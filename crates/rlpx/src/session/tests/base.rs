@@ -8,7 +8,7 @@ use rlp::RlpStream;
 use super::kit::*;
 use crate::{
     Capability, DisconnectReason, Hello, Reject, SessionEnd, SessionError, SharedMessage,
-    config::{MAX_BASE_MESSAGE_LEN, PING_BURST},
+    config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN, PING_BURST},
     error::{Incompatibility, Misbehaviour},
     p2p::MAX_CAPABILITIES,
 };
@@ -315,7 +315,7 @@ fn p07_a_stray_pong_says_nothing() {
 #[test]
 fn p09_disconnect_is_read_in_every_form() {
     let unknown = DisconnectReason::Unknown;
-    let cases: [(&[u8], DisconnectReason); 14] = [
+    let cases: [(&[u8], DisconnectReason); 18] = [
         (&[0xc1, 0x04], DisconnectReason::TooManyPeers),
         (&[0x04], DisconnectReason::TooManyPeers),
         (&[0xc1, 0x80], DisconnectReason::Requested),
@@ -329,6 +329,10 @@ fn p09_disconnect_is_read_in_every_form() {
         (&[0xc9, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], DisconnectReason::INVALID),
         (&[0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0], DisconnectReason::INVALID),
         (&[0xc1, 0xc0], DisconnectReason::INVALID),
+        (&[0xc2, 0xc1, 0x04], DisconnectReason::INVALID),
+        (&[0xc3, 0xc2, 0xc1, 0x04], DisconnectReason::INVALID),
+        (&[0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], DisconnectReason::INVALID),
+        (&[0xca, 0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0], DisconnectReason::INVALID),
         (&[0xc1], DisconnectReason::INVALID),
     ];
     let now = start();
@@ -350,15 +354,34 @@ fn p09_disconnect_is_read_in_every_form() {
 }
 
 #[test]
-fn p09_no_two_bytes_of_a_disconnect_panic_and_every_reason_has_words() {
-    for first in 0..=255u8 {
-        for second in 0..=255u8 {
-            let reason = DisconnectReason::decode(&[first, second]);
-            assert!(!reason.to_string().is_empty());
-        }
-        let reason = DisconnectReason::from_code(first);
-        assert_eq!(reason.code(), first);
-        assert_eq!(DisconnectReason::decode(&reason.encode()), reason);
+fn p09_no_three_bytes_of_a_disconnect_panic_and_every_reason_has_words() {
+    for number in 0..1u32 << 24 {
+        let [_, bytes @ ..] = number.to_be_bytes();
+        let reason = DisconnectReason::decode(&bytes);
+        // A bare number that is one, and a list that begins with one.
+        let expected = match bytes {
+            [0x80, ..] | [0xc0, ..] => DisconnectReason::Requested,
+            [code @ 1..=0x7f, ..] => DisconnectReason::from_code(code),
+            [0x81, code @ 0x80..=0xff, _] => DisconnectReason::from_code(code),
+            [0xc1 | 0xc2, 0x80, _] => DisconnectReason::Requested,
+            [0xc1 | 0xc2, code @ 1..=0x7f, _] => DisconnectReason::from_code(code),
+            [0xc2, 0x81, code @ 0x80..=0xff] => DisconnectReason::from_code(code),
+            // The long form of a short string is no reason to misunderstand a goodbye.
+            [0xb8, 1, code @ 1..=0xff] => DisconnectReason::from_code(code),
+            _ => DisconnectReason::INVALID,
+        };
+        assert_eq!(reason, expected, "{bytes:02x?}");
+    }
+    for code in 0..=255u8 {
+        let reason = DisconnectReason::from_code(code);
+        assert_eq!((reason.code(), DisconnectReason::decode(&reason.encode())), (code, reason));
+        // As a log at its most talkative shows it.
+        let end = SessionEnd::Remote(reason);
+        assert!(
+            [reason.to_string(), format!("{reason:?}"), end.to_string(), format!("{end:#?}")]
+                .iter()
+                .all(|words| !words.is_empty())
+        );
     }
 }
 
@@ -388,17 +411,41 @@ fn p10_nothing_is_handled_after_our_disconnect() {
 }
 
 #[test]
-fn f01_a_wrong_mac_ends_the_session_without_a_word() {
+fn f01_a_changed_byte_ends_the_session_without_a_word() {
     let now = start();
-    let config = config(&key(2));
-    let rejects = config.rejects.clone();
-    let (mut end, mut peer) = Scripted::connected(now, config, &hello(5));
-    let mut frame = peer.message(16, &[0xc0]);
-    *frame.last_mut().unwrap() ^= 1;
-    end.read(now, &frame);
-    assert_eq!(end.broken(), SessionError::Mac);
-    assert!(end.written(now).is_empty() && end.messages.is_empty());
-    assert_eq!(rejects.count(Reject::FrameMac), 1);
+    let len = Scripted::connected(now, config(&key(2)), &hello(5)).1.message(16, &[0x55; 40]).len();
+    for place in 0..len {
+        let config = config(&key(2));
+        let rejects = config.rejects.clone();
+        let (mut end, mut peer) = Scripted::connected(now, config, &hello(5));
+        let mut frame = peer.message(16, &[0x55; 40]);
+        frame[place] ^= 1 << (place % 8);
+        end.read(now, &frame);
+        assert_eq!(end.broken(), SessionError::Mac, "byte {place}");
+        assert!(end.written(now).is_empty() && end.messages.is_empty(), "byte {place}");
+        assert_eq!(rejects.count(Reject::FrameMac), 1, "byte {place}");
+    }
+}
+
+#[test]
+fn f04_a_first_frame_over_2_kib_is_refused_by_its_header() {
+    let now = start();
+    for len in [MAX_HELLO_LEN, MAX_HELLO_LEN + 1, 1 << 20, MAX_MESSAGE_LEN - 1] {
+        let (mut end, mut peer) = greeting();
+        let frame = peer.frame(0, &vec![0xc0; len]);
+        assert_eq!(end.read(now, &frame[..32]), 32);
+        let taken = end.read(now, &frame[32..]);
+        // One of the right length is read, and then found to be no Hello.
+        assert_eq!(taken > 0, len == MAX_HELLO_LEN, "{len} bytes");
+        assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+        assert!(end.hello.is_none());
+    }
+    // The dialler waits for a Hello behind the same door.
+    let mut long_name = config(&key(2));
+    long_name.hello.client_name = "x".repeat(MAX_HELLO_LEN);
+    let (a, b) = pair(now, config(&key(1)), long_name);
+    assert!(a.hello.is_none() && b.messages.is_empty());
+    assert_eq!(a.told(), DisconnectReason::ProtocolError);
 }
 
 #[test]

@@ -77,17 +77,33 @@ fn h01_a_size_out_of_range_closes_after_two_bytes() {
     assert_eq!(shared.rejects.count(Reject::HandshakeSize), 65_536 - 1_936);
 }
 
+/// Sizes of an ack that are tried: those around the limits and some of all others; a thorough run tries all.
+fn ack_sizes() -> impl Iterator<Item = u16> {
+    const STEP: u16 = 97;
+    let all = cfg!(feature = "thorough");
+    let near =
+        |size: &u16| [0u16, 112, 113, 2048, 2049, u16::MAX].iter().any(|edge| edge.abs_diff(*size) < 4);
+    (0..=u16::MAX).filter(move |size| all || near(size) || size % STEP == 0)
+}
+
 #[test]
 fn h01_the_dialler_takes_no_ack_of_another_size_either() {
     let now = start();
-    for (size, taken) in
-        [(0u16, false), (112, false), (113, true), (2048, true), (2049, false), (u16::MAX, false)]
-    {
+    let mut tried = 0;
+    for size in ack_sizes() {
         let mut a = End::initiator(now, &key(1), config(&key(1)), key(2).public_key(), 1);
         a.written(now);
+        let ops = a.ops;
         a.read(now, &size.to_be_bytes());
-        assert_eq!(a.end.is_none(), taken, "{size}");
+        assert_eq!(a.end.is_none(), (113..=2048).contains(&size), "{size}");
+        if a.end.is_some() {
+            assert_eq!(a.broken(), SessionError::Handshake(HandshakeError::Size { found: size.into() }));
+            assert!(a.session.read_buf().is_empty() && a.written(now).is_empty());
+        }
+        assert_eq!(a.ops, ops, "no operation for {size}");
+        tried += 1;
     }
+    println!("{tried} sizes of ack, of 65536 in a thorough run");
 }
 
 #[test]
@@ -113,6 +129,26 @@ fn h03_bad_point_bad_tag_and_bad_content_look_the_same() {
         assert!(matches!(b.broken(), SessionError::Handshake(_)));
         assert_eq!((b.ops.trips, b.written(now).len(), b.authenticated), (trips, 0, None));
         assert_eq!(rejects.total(), 1);
+    }
+}
+
+#[test]
+fn h03_the_dialler_closes_the_same_way_whatever_is_wrong_with_ack() {
+    let now = start();
+    let dial = || End::initiator(now, &key(1), config(&key(1)), key(2).public_key(), 1);
+    let shared = key(9).agree(&key(1).public_key()).unwrap();
+    let seal = |content: &[u8]| crate::ecies::seal(&shared, &key(9).public_key(), [1; 16], content);
+    let (mut bad_point, mut bad_tag, bad_content) =
+        (seal(&[0xc0; 250]), seal(&[0xc0; 250]), seal(&[0xc0; 250]));
+    bad_point[10] ^= 1;
+    *bad_tag.last_mut().unwrap() ^= 1;
+    for (packet, trips) in [(bad_point, 0), (bad_tag, 1), (bad_content, 1)] {
+        let mut a = dial();
+        a.written(now);
+        let before = a.ops.trips;
+        assert_eq!(a.read(now, &packet), packet.len());
+        assert!(matches!(a.broken(), SessionError::Handshake(_)));
+        assert_eq!((a.ops.trips - before, a.written(now).len(), a.authenticated), (trips, 0, None));
     }
 }
 

@@ -4,5 +4,6 @@
 mod base;
 mod handshake;
 mod kit;
+mod memory;
 mod messages;
 mod timers;
