@@ -33,10 +33,12 @@ const TOLD_HOST: Rate = Rate { burst: 2, refill: Duration::from_secs(5) };
 /// Pings to one network because others named it: 10 a minute.
 const TOLD_SITE: Rate = Rate { burst: 10, refill: Duration::from_secs(6) };
 
-/// Slots by host and by endpoint; 32 bytes each. Whoever falls on the same slot takes it over.
+/// Slots by host and by endpoint; 24 bytes each. Whoever falls on the same slot takes it over.
 const HOST_SLOTS: usize = 4096;
 /// Slots by network.
 const SITE_SLOTS: usize = 1024;
+/// Slots of each kind while few are taken: a quarter are, then there are twice as many.
+const FIRST_SLOTS: usize = 64;
 
 /// Requests of all whose signature is recovered: an eighth of a second's worth at once.
 fn global(per_second: u32) -> Rate {
@@ -62,28 +64,51 @@ impl TokenBucket {
     }
 }
 
-/// Token buckets by a key, in a table of a fixed size. A key that falls on another's slot takes it over, full: whoever
-/// wants the limits forgotten has to guess a keyed hash.
+/// Token buckets by a key, in a table that grows to a fixed size. A key that falls on another's slot takes it over, full:
+/// whoever wants the limits forgotten has to guess a keyed hash.
 #[derive(Clone, Debug)]
 struct Slots {
+    /// Each with the hash of who has it; 0 is nobody.
     slots: Vec<(u64, TokenBucket)>,
+    taken: usize,
+    max: usize,
     rate: Rate,
     key: (u64, u64),
 }
 
 impl Slots {
-    fn new(count: usize, rate: Rate, key: (u64, u64)) -> Self {
-        Self { slots: vec![(0, TokenBucket::default()); count], rate, key }
+    fn new(max: usize, rate: Rate, key: (u64, u64)) -> Self {
+        Self { slots: vec![(0, TokenBucket::default()); max.min(FIRST_SLOTS)], taken: 0, max, rate, key }
     }
 
     fn take(&mut self, now: Instant, key: impl Hash) -> bool {
         let hash = keyed_hash(self.key, key);
-        let index = usize::try_from(hash % self.slots.len() as u64).unwrap_or(0);
-        let Some((tag, bucket)) = self.slots.get_mut(index) else { return false };
+        if self.taken > self.slots.len() / 4 && self.slots.len() < self.max {
+            self.grow();
+        }
+        self.slot(hash).is_some_and(|(bucket, rate)| bucket.take(now, rate))
+    }
+
+    /// The slot of a key, which it takes over if need be.
+    fn slot(&mut self, hash: u64) -> Option<(&mut TokenBucket, Rate)> {
+        let index = usize::try_from(hash.checked_rem(self.slots.len() as u64)?).ok()?;
+        let (tag, bucket) = self.slots.get_mut(index)?;
         if *tag != hash {
+            self.taken = self.taken.saturating_add(usize::from(*tag == 0));
             (*tag, *bucket) = (hash, TokenBucket::default());
         }
-        bucket.take(now, self.rate)
+        Some((bucket, self.rate))
+    }
+
+    fn grow(&mut self) {
+        let count = self.slots.len().saturating_mul(2).min(self.max);
+        let old = std::mem::replace(&mut self.slots, vec![(0, TokenBucket::default()); count]);
+        self.taken = 0;
+        for (hash, known) in old.into_iter().filter(|(hash, _)| *hash != 0) {
+            if let Some((bucket, _)) = self.slot(hash) {
+                *bucket = known;
+            }
+        }
     }
 }
 
@@ -94,7 +119,7 @@ pub(crate) fn keyed_hash(key: (u64, u64), value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// All limits that count by address, and the global one. About 450 KiB.
+/// All limits that count by address, and the global one. At most 336 KiB.
 #[derive(Clone, Debug)]
 pub(crate) struct Limiter {
     policy: AddressPolicy,
@@ -215,12 +240,12 @@ mod tests {
             [&limiter.hosts, &limiter.sites, &limiter.ping_backs, &limiter.told_hosts, &limiter.told_sites]
                 .map(|slots| slots.slots.capacity())
         };
-        let before = size(&limiter);
         for number in 0..100_000u32 {
             let _ = limiter.request(now.instant, IpAddr::from((number + (8 << 24)).to_be_bytes()));
         }
-        assert_eq!(size(&limiter), before);
-        let entries: usize = before.iter().sum();
+        let after = size(&limiter);
+        assert_eq!(after[..2], [HOST_SLOTS, SITE_SLOTS]);
+        let entries: usize = after.iter().sum();
         assert!(entries <= 65_536 && entries * size_of::<(u64, TokenBucket)>() <= 4 << 20);
         for local in ["127.0.0.1", "10.0.0.1", "::1", "fe80::1"] {
             assert!((0..1000).all(|_| limiter.request(now.instant, ip(local)).is_ok()));

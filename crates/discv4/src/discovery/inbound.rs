@@ -231,7 +231,7 @@ impl Discovery {
     }
 
     fn note(&mut self, now: Now, signed: &Signed) -> Result<(), Reject> {
-        let content = (signed.id, signed.digest);
+        let content = (signed.digest, signed.id);
         if self.replays.note(now.instant, signed.hash, signed.from, content) {
             Ok(())
         } else {

@@ -423,4 +423,6 @@ fn bucket_of<'a>(buckets: &'a mut [KBucket], local: &NodeId, id: &NodeId) -> Opt
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

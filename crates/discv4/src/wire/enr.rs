@@ -4,7 +4,7 @@
 
 use identity::{Enr, UnverifiedEnr};
 
-use super::{DecodeError, Items, PacketKind, TYPICAL_LEN, Unsigned};
+use super::{DecodeError, Items, PacketKind, TYPICAL_LEN, Unsigned, append_hash};
 
 /// Asks for the receiver's record.
 ///
@@ -53,7 +53,8 @@ impl EnrResponse {
     /// Encodes an EnrResponse of ours.
     pub fn encode(request_hash: &[u8; 32], record: &Enr) -> Unsigned {
         let mut stream = Unsigned::begin(PacketKind::EnrResponse, 2, TYPICAL_LEN);
-        stream.append(&request_hash.as_slice()).append_raw(record.encoded(), 1);
+        append_hash(&mut stream, request_hash);
+        stream.append_raw(record.encoded(), 1);
         Unsigned::finish(stream)
     }
 }

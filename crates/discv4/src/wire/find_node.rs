@@ -7,10 +7,14 @@ use std::net::IpAddr;
 use identity::{Endpoint, PublicKey};
 use rlp::RlpStream;
 
-use super::{DecodeError, Items, MAX_DATAGRAM_LEN, PacketKind, TYPICAL_LEN, Unsigned, ping};
+use super::{DecodeError, Items, MAX_DATAGRAM_LEN, PacketKind, TYPICAL_LEN, Unsigned, append_key, ping};
 
 /// How many nodes one Neighbors carries, as go-ethereum: 12 nodes with IPv6 addresses give 1,201 bytes, 13 would not fit.
 pub const MAX_NEIGHBORS: usize = 12;
+
+/// The shortest node on the wire, in bytes: a list's header of 2, three empty strings, and a key with its header of 2.
+/// Room is made for no more nodes than the bytes can hold, or a packet of 100 would take 1,000.
+const MIN_NODE_LEN: usize = 2 + 3 + 2 + 64;
 
 /// Asks for the nodes nearest to a key.
 ///
@@ -33,7 +37,8 @@ impl FindNode {
     /// Encodes a FindNode of ours.
     pub fn encode(target: &PublicKey, expiration: u64) -> Unsigned {
         let mut stream = Unsigned::begin(PacketKind::FindNode, 2, TYPICAL_LEN);
-        stream.append(&target.as_bytes().as_slice()).append(&expiration);
+        append_key(&mut stream, target);
+        stream.append(&expiration);
         Unsigned::finish(stream)
     }
 }
@@ -66,7 +71,7 @@ impl Neighbor {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbors {
-    /// The nodes told; a datagram holds no more than 18.
+    /// The nodes told; a datagram holds no more than 16.
     pub nodes: Vec<Neighbor>,
     /// When the packet ends, Unix seconds, at most 2^63-1.
     pub expiration: u64,
@@ -75,7 +80,7 @@ pub struct Neighbors {
 impl Neighbors {
     pub(super) fn decode(mut items: Items<'_>) -> Result<Self, DecodeError> {
         let mut list = items.list("nodes")?;
-        let mut nodes = Vec::with_capacity(if list.rest.is_empty() { 0 } else { MAX_NEIGHBORS });
+        let mut nodes = Vec::with_capacity(list.rest.len() / MIN_NODE_LEN);
         while !list.rest.is_empty() {
             nodes.push(Neighbor::decode(list.list("nodes")?)?);
         }
@@ -100,5 +105,5 @@ impl Neighbors {
 fn append_node(stream: &mut RlpStream, public_key: &PublicKey, endpoint: &Endpoint) {
     stream.begin_list(4);
     ping::append_endpoint(stream, endpoint);
-    stream.append(&public_key.as_bytes().as_slice());
+    append_key(stream, public_key);
 }

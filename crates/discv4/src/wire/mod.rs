@@ -11,7 +11,7 @@ mod find_node;
 mod ping;
 
 use bytes::{Bytes, BytesMut};
-use identity::{Signature, keccak256, keccak256_concat};
+use identity::{PublicKey, Signature, keccak256, keccak256_concat};
 use rlp::{Rlp, RlpStream};
 
 pub use enr::{EnrRequest, EnrResponse};
@@ -29,6 +29,10 @@ const SIGNATURE_LEN: usize = 65;
 
 /// Room for a packet that is no Neighbors, in bytes: a Ping over IPv6 has 160, a record of 300 gives 436.
 const TYPICAL_LEN: usize = 448;
+
+/// What RLP puts before a string of 64 bytes, and of 32 (yellow paper, appendix B).
+const KEY_HEADER: [u8; 2] = [0xb8, 64];
+const HASH_HEADER: [u8; 1] = [0x80 + 32];
 
 /// What a packet is, by the byte after its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -254,6 +258,16 @@ impl Unsigned {
         room.copy_from_slice(&hash);
         (self.0.freeze(), hash)
     }
+}
+
+/// Appends a key at once: [`RlpStream::append`] goes byte by byte, which most of the time of a Neighbors would go to.
+fn append_key(stream: &mut RlpStream, key: &PublicKey) {
+    stream.append_raw(&KEY_HEADER, 0).append_raw(key.as_bytes(), 1);
+}
+
+/// Appends a hash at once.
+fn append_hash(stream: &mut RlpStream, hash: &[u8; HASH_LEN]) {
+    stream.append_raw(&HASH_HEADER, 0).append_raw(hash, 1);
 }
 
 /// The items of an RLP list, one after the other; nothing behind the last one asked for is looked at.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use identity::Endpoint;
 use rlp::RlpStream;
 
-use super::{DecodeError, Items, PacketKind, TYPICAL_LEN, Unsigned};
+use super::{DecodeError, Items, PacketKind, TYPICAL_LEN, Unsigned, append_hash};
 
 /// The version that is sent; the one received is not looked at (EIP-8).
 const VERSION: u8 = 4;
@@ -128,7 +128,8 @@ impl Pong {
         let mut stream = Unsigned::begin(PacketKind::Pong, 4, TYPICAL_LEN);
         stream.begin_list(3);
         append_endpoint(&mut stream, to);
-        stream.append(&ping_hash.as_slice()).append(&expiration).append(&enr_seq);
+        append_hash(&mut stream, ping_hash);
+        stream.append(&expiration).append(&enr_seq);
         Unsigned::finish(stream)
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod bytes;
+mod flipped;
 mod limits;
 mod neighbors;
 mod proof;

@@ -10,7 +10,7 @@ use discv4::{
 use identity::{Endpoint, EnrBuilder, PublicKey};
 
 use super::{
-    host, make_it_ask, neighbors, quiet,
+    host, make_it_ask, neighbors, quiet, seal,
     stage::{Host, Stranger, endpoint, key, kinds},
     stranger, target, told,
 };
@@ -137,45 +137,93 @@ fn u17_any_target_is_answered() {
     }
 }
 
-/// Which of these addresses a teller may name to us.
+/// Addresses of every class, and who may name them: everybody, the local network and loopback, loopback, nobody.
+const ADDRESSES: [(&[&str], &str); 4] = [
+    (&["8.8.8.8", "2606:4700::1", "::ffff:8.8.4.4", "172.15.0.1", "172.32.0.1"], "global"),
+    (&["10.1.1.1", "172.16.0.1", "192.168.255.254", "fd00::1", "::ffff:10.1.1.2"], "lan"),
+    (&["127.0.0.2", "127.255.255.255", "::1"], "loopback"),
+    (
+        &[
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "224.0.0.1",
+            "239.255.255.255",
+            "ff02::1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "192.0.2.1",
+            "198.51.100.7",
+            "203.0.113.9",
+            "2001:db8::1",
+            "198.18.0.1",
+            "100.64.0.1",
+            "192.88.99.1",
+            "169.254.1.1",
+            "fe80::1",
+            "100::1",
+            "2001::1",
+            "3fff::1",
+        ],
+        "special",
+    ),
+];
+
+/// Which classes of addresses a teller may name to us; each class is taken or refused as a whole.
 fn accepted_from(teller: &str, own: &str) -> Vec<&'static str> {
-    const ADDRESSES: [&str; 11] = [
-        "8.8.8.8",
-        "2606:4700::1",
-        "127.0.0.2",
-        "::1",
-        "10.1.1.1",
-        "169.254.1.1",
-        "fe80::1",
-        "224.0.0.1",
-        "0.0.0.0",
-        "192.0.2.1",
-        "255.255.255.255",
-    ];
     let mut accepted = Vec::new();
-    for (number, ip) in (100..).zip(ADDRESSES) {
-        let mut host = quiet(Host::new(1, own, Config::default()));
-        let teller = Stranger::new(2, teller);
-        make_it_ask(&mut host, &teller);
-        let told = Endpoint { ip: ip.parse().unwrap(), udp: 30303, tcp: 30303 };
-        let named = [NodeEntry::new(key(number).public_key(), told)];
-        host.receive(teller.addr, &teller.sign(neighbors(&named, host.soon())));
-        if host.machine.table().len() == 2 {
-            accepted.push(ip);
+    for (number, (addresses, class)) in (100..).step_by(100).zip(ADDRESSES) {
+        let mut taken = 0;
+        for (number, ip) in (number..).zip(addresses) {
+            let mut host = quiet(Host::new(1, own, Config::default()));
+            let teller = Stranger::new(2, teller);
+            make_it_ask(&mut host, &teller);
+            let told = Endpoint { ip: ip.parse().unwrap(), udp: 30303, tcp: 30303 };
+            let named = [NodeEntry::new(key(number).public_key(), told)];
+            host.receive(teller.addr, &teller.sign(neighbors(&named, host.soon())));
+            let is_taken = host.machine.table().len() == 2;
+            taken += usize::from(is_taken);
+            assert_eq!(host.rejected(Reject::BadNeighbor), u64::from(!is_taken), "{ip}");
         }
-        assert_eq!(host.rejected(Reject::BadNeighbor), u64::from(host.machine.table().len() == 1), "{ip}");
+        assert!([0, addresses.len()].contains(&taken), "{taken} of the class {class} from {teller}");
+        if taken > 0 {
+            accepted.push(class);
+        }
     }
     accepted
 }
 
 #[test]
 fn u18_who_may_name_what() {
-    assert_eq!(accepted_from("8.1.1.1:30303", "8.0.0.1:30303"), ["8.8.8.8", "2606:4700::1"]);
-    assert_eq!(accepted_from("10.9.9.9:30303", "10.0.0.1:30303"), ["8.8.8.8", "2606:4700::1", "10.1.1.1"]);
-    assert_eq!(
-        accepted_from("127.0.0.1:30304", "127.0.0.1:30303"),
-        ["8.8.8.8", "2606:4700::1", "127.0.0.2", "::1", "10.1.1.1"]
-    );
+    // Whoever is at a special address is nobody's neighbour either.
+    for wan in ["8.1.1.1:30303", "[2606:4700::9]:30303", "[::ffff:8.1.1.1]:30303", "100.64.1.1:30303"] {
+        assert_eq!(accepted_from(wan, "8.0.0.1:30303"), ["global"], "{wan}");
+    }
+    for lan in ["10.9.9.9:30303", "192.168.0.1:30303", "[fd00::9]:30303", "169.254.7.7:30303"] {
+        assert_eq!(accepted_from(lan, "10.0.0.1:30303"), ["global", "lan"], "{lan}");
+    }
+    for own in ["127.0.0.1:30304", "[::1]:30304"] {
+        assert_eq!(accepted_from(own, "127.0.0.1:30303"), ["global", "lan", "loopback"], "{own}");
+    }
+}
+
+#[test]
+fn u18_addresses_of_another_length_are_skipped_and_good_ones_kept() {
+    let (mut host, teller) = (host(), stranger(2));
+    make_it_ask(&mut host, &teller);
+    let lens = [0, 1, 3, 4, 5, 15, 16, 17];
+    let mut packet = rlp::RlpStream::new_list(2);
+    packet.begin_list(lens.len());
+    for (number, len) in (100..).zip(lens) {
+        packet.begin_list(4).append(&vec![8u8; len]).append(&30303u16).append(&30303u16);
+        packet.append(&key(number).public_key().as_bytes().as_slice());
+    }
+    packet.append(&host.soon());
+    host.receive(teller.addr, &seal(&teller.key, 4, &packet.out()));
+    // 808:808:.. is an address of IPv6 that anybody may have.
+    let known: Vec<_> = host.machine.table().nodes().map(|node| node.public_key).collect();
+    assert!([103, 106].iter().all(|number| known.contains(&key(*number).public_key())));
+    assert_eq!((known.len(), host.rejected(Reject::BadNeighbor)), (3, 6));
 }
 
 #[test]
@@ -200,6 +248,24 @@ fn u18_bad_neighbors_are_skipped_and_good_ones_kept() {
     let known: Vec<_> = host.machine.table().nodes().map(|node| node.public_key).collect();
     assert!(known.contains(&good.public_key) && known.contains(&key(7).public_key()));
     assert_eq!(known.len(), 3);
+}
+
+#[test]
+fn u18_a_packet_full_of_bad_nodes_costs_sixteen_checks_and_names_nobody() {
+    let (mut host, teller) = (host(), stranger(2));
+    make_it_ask(&mut host, &teller);
+    let ops = host.op_count;
+    let key = PublicKey::from_bytes([7; 64]);
+    let mut packet = rlp::RlpStream::new_list(2);
+    packet.begin_list(16);
+    for _ in 0..16 {
+        packet.begin_list(4).append_empty_data().append_empty_data().append_empty_data();
+        packet.append(&key.as_bytes().as_slice());
+    }
+    packet.append(&host.soon());
+    host.receive(teller.addr, &seal(&teller.key, 4, &packet.out()));
+    assert_eq!((host.rejected(Reject::BadNeighbor), host.machine.table().len()), (16, 1));
+    assert_eq!(host.op_count, ops + 1, "the packet's signature alone is a job");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use discv4::{
     Event, Reject, RequestError,
     wire::{EnrResponse, Envelope, Packet, Ping, Pong},
 };
-use identity::EnrBuilder;
+use identity::{Endpoint, EnrBuilder, NodeKey, keccak256};
+use rlp::RlpStream;
 
 use super::{
     host, seal,
@@ -85,6 +86,109 @@ fn u20_no_damage_to_a_record_panics_or_enters_the_table() {
         }
     }
     assert_eq!(host.machine.table().nodes().next().unwrap().enr, None);
+}
+
+/// A record of these items under a signature of `key`, whatever they are.
+fn record_of(key: &NodeKey, items: &[&[u8]]) -> Vec<u8> {
+    let mut content = RlpStream::new_list(items.len());
+    items.iter().for_each(|item| _ = content.append_raw(item, 1));
+    let signature = key.sign(&keccak256(&content.out()));
+    let mut record = RlpStream::new_list(items.len() + 1);
+    record.append(&&signature.0[..64]);
+    items.iter().for_each(|item| _ = record.append_raw(item, 1));
+    record.out().to_vec()
+}
+
+/// Records with the sequence number 9 that are not what a record has to be.
+fn bad_records(friend: &NodeKey) -> Vec<Vec<u8>> {
+    let text = |text: &str| rlp::encode(&text).to_vec();
+    let of = |key: &NodeKey| rlp::encode(&key.public_key().to_compressed().as_slice()).to_vec();
+    let (id, v4, v5, name, own, z) =
+        (text("id"), text("v4"), text("v5"), text("secp256k1"), of(friend), text("z"));
+    let (ip, udp, long) = (text("ip"), text("udp"), rlp::encode(&vec![1u8; 300]).to_vec());
+    let nine: &[u8] = &[9];
+    let bad: [&[&[u8]]; 15] = [
+        &[nine, &name, &own, &id, &v4],
+        &[nine, &id, &v4, &id, &v4, &name, &own],
+        &[nine, &id, &v4, &name, &own, &z],
+        &[nine, &id, &v4, &name],
+        &[nine],
+        &[],
+        &[nine, &id, &v5, &name, &own],
+        &[nine, &name, &own],
+        &[nine, &id, &v4],
+        &[nine, &id, &v4, &name, nine],
+        &[nine, &id, &v4, &ip, &[0x83, 1, 2, 3], &name, &own],
+        &[nine, &id, &v4, &name, &own, &udp, &[0x83, 1, 0, 0]],
+        &[nine, &id, &v4, &name, &own, &udp, &[0x00]],
+        &[&[0x89, 1, 0, 0, 0, 0, 0, 0, 0, 0], &id, &v4, &name, &own],
+        &[nine, &id, &v4, &name, &own, &z, &long],
+    ];
+    let mut records: Vec<Vec<u8>> = bad.iter().map(|items| record_of(friend, items)).collect();
+    // In order, but of somebody else, or signed by somebody else.
+    records.push(record_of(&key(3), &[nine, &id, &v4, &name, &of(&key(3))]));
+    records.push(record_of(&key(3), &[nine, &id, &v4, &name, &own]));
+    records
+}
+
+#[test]
+fn u20_the_table_keeps_the_old_record() {
+    let friend = stranger(2);
+    let old = EnrBuilder::new(5).endpoint(endpoint(friend.addr)).sign(&friend.key).unwrap();
+    for (index, bad) in bad_records(&friend.key).iter().enumerate() {
+        let mut host = host();
+        let request = make_it_want_the_record(&mut host, &friend);
+        host.receive(friend.addr, &friend.sign(EnrResponse::encode(&request.hash(), &old)));
+        host.events.clear();
+        host.machine.request_enr(host.now, friend.key.public_key(), endpoint(friend.addr));
+        let request = host.drain().pop().unwrap();
+        let mut body = RlpStream::new_list(2);
+        body.append(&request.hash().as_slice()).append_raw(bad, 1);
+        host.receive(friend.addr, &seal(&friend.key, 6, &body.out()));
+        assert_eq!(host.rejected(Reject::BadRecord), 1, "record {index}");
+        host.pass(Duration::from_secs(2));
+        assert!(
+            matches!(host.events[..], [Event::RequestFailed { .. }, ..]),
+            "record {index}: {:?}",
+            host.events
+        );
+        assert_eq!(host.machine.table().nodes().next().unwrap().enr.as_ref(), Some(&old), "record {index}");
+    }
+}
+
+#[test]
+fn u20_a_record_of_300_bytes_arrives_and_one_of_301_does_not() {
+    let friend = stranger(2);
+    let text = |text: &str| rlp::encode(&text).to_vec();
+    let own = rlp::encode(&friend.key.public_key().to_compressed().as_slice()).to_vec();
+    let (id, v4, name, z) = (text("id"), text("v4"), text("secp256k1"), text("z"));
+    let mut seen = Vec::new();
+    for len in 150..200 {
+        let padding = rlp::encode(&vec![1u8; len]).to_vec();
+        let record = record_of(&friend.key, &[&[9], &id, &v4, &name, &own, &z, &padding]);
+        if !(299..=301).contains(&record.len()) {
+            continue;
+        }
+        let mut host = host();
+        let request = make_it_want_the_record(&mut host, &friend);
+        let mut body = RlpStream::new_list(2);
+        body.append(&request.hash().as_slice()).append_raw(&record, 1);
+        host.receive(friend.addr, &seal(&friend.key, 6, &body.out()));
+        let taken = host.machine.table().nodes().next().unwrap().enr.is_some();
+        seen.push((record.len(), taken, host.rejected(Reject::BadRecord)));
+    }
+    assert_eq!(seen, [(299, true, 0), (300, true, 0), (301, false, 1)]);
+}
+
+#[test]
+fn u20_a_record_with_a_port_of_zero_moves_nobody() {
+    let (mut host, friend) = (host(), stranger(2));
+    let request = make_it_want_the_record(&mut host, &friend);
+    let nowhere = Endpoint { udp: 0, ..endpoint(public(77)) };
+    let record = EnrBuilder::new(9).endpoint(nowhere).sign(&friend.key).unwrap();
+    let sent = host.receive(friend.addr, &friend.sign(EnrResponse::encode(&request.hash(), &record)));
+    assert_eq!((kinds(&sent), host.machine.load().pending), (vec![], 0));
+    assert_eq!(host.machine.table().nodes().next().unwrap().endpoint, endpoint(friend.addr));
 }
 
 #[test]
