@@ -151,6 +151,8 @@ fn tag(fingerprint: Fingerprint) -> u32 {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests {
     use super::*;
 

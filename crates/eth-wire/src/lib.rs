@@ -87,6 +87,7 @@ pub use message::{
     Status, TotalDifficulty,
 };
 pub use pool::{Insert, Pool};
+pub use quota::counted_network;
 pub use reject::Reject;
 pub use requests::{RequestKind, UnmatchedAnswer};
 pub use sender::{Address, InvalidTransaction, Signed};

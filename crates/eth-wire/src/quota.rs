@@ -3,10 +3,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use identity::{Now, Prefix};
+use identity::{AddressPolicy, Now, Prefix};
 use rlpx::PeerId;
 
 use crate::machine_config::{
@@ -58,6 +59,13 @@ pub(crate) struct Quota {
 enum QuotaKey {
     Network(Prefix),
     Peer(PeerId),
+}
+
+/// The network that a peer's limits are counted for: its /24, or its /64 for IPv6; None when its address is not counted.
+pub fn counted_network(policy: AddressPolicy, ip: IpAddr) -> Option<Prefix> {
+    let ip = identity::unmapped(ip);
+    let prefix = if ip.is_ipv4() { Prefix::site(ip) } else { Prefix::host(ip) };
+    policy.counts(ip).then_some(prefix)
 }
 
 /// Every peer's quota: its own where addresses are not counted, else that of its network (/24, or /64 for IPv6), which

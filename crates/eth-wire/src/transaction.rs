@@ -49,6 +49,7 @@ impl Transaction {
     ///
     /// # Errors
     /// What cannot be read and why.
+    #[inline]
     pub fn decode(envelope: Bytes) -> Result<Self, DecodeError> {
         let (kind, fields) = open_envelope(&envelope)?;
         let hash = typed_hash(kind, &envelope, fields)?;
@@ -88,6 +89,7 @@ impl Transaction {
 }
 
 /// The kind and the fields of an envelope, everything inside in order.
+#[inline]
 pub(crate) fn open_envelope(envelope: &[u8]) -> Result<(u8, Items<'_>), DecodeError> {
     let what = "transaction";
     let (kind, list) = match envelope.split_first() {
@@ -103,6 +105,7 @@ pub(crate) fn open_envelope(envelope: &[u8]) -> Result<(u8, Items<'_>), DecodeEr
 }
 
 /// With its blobs a blob transaction is a list of which the first item is the transaction (EIP-4844, "Networking").
+#[inline]
 fn typed_hash(kind: u8, envelope: &Bytes, mut fields: Items<'_>) -> Result<Hash, DecodeError> {
     let first = if kind == BLOB { fields.try_next("transaction")? } else { None };
     match first {

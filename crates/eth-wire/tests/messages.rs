@@ -19,46 +19,10 @@ use eth_wire::{
 };
 use identity::Label;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
-use support::{filled, hash, json, list, number, samples, string, transfer, unhex};
+use support::{filled, hash, json, list, number, samples, sent, string, transfer, unhex};
 
 const EIP_2481: &str = include_str!("vectors/eip2481.json");
 const BOTH: [EthVersion; 2] = EthVersion::ALL;
-
-/// What was sent, made of what has arrived.
-fn sent(incoming: Incoming) -> EthMessage {
-    let envelopes = |transactions: Vec<Transaction>| -> Vec<Bytes> {
-        transactions.into_iter().map(|transaction| transaction.envelope().clone()).collect()
-    };
-    match incoming {
-        Incoming::Status(status) => EthMessage::Status(status),
-        Incoming::NewBlockHashes(blocks) => EthMessage::NewBlockHashes(blocks),
-        Incoming::NewBlock { block, total_difficulty } => {
-            EthMessage::NewBlock { block: block.raw, total_difficulty }
-        }
-        Incoming::Transactions(transactions) => EthMessage::Transactions(envelopes(transactions)),
-        Incoming::NewPooledTransactionHashes(announced) => EthMessage::NewPooledTransactionHashes(announced),
-        Incoming::BlockRangeUpdate(range) => EthMessage::BlockRangeUpdate(range),
-        Incoming::Request { id, request } => match request {
-            Request::Headers(query) => EthMessage::GetBlockHeaders { id, query },
-            Request::Bodies(hashes) => EthMessage::GetBlockBodies { id, hashes },
-            Request::PooledTransactions(hashes) => EthMessage::GetPooledTransactions { id, hashes },
-            Request::Receipts(hashes) => EthMessage::GetReceipts { id, hashes },
-        },
-        Incoming::Answer { id, answer } => match answer {
-            Answer::Headers(headers) => EthMessage::BlockHeaders {
-                id,
-                headers: headers.into_iter().map(|header| header.raw).collect(),
-            },
-            Answer::Bodies(bodies) => {
-                EthMessage::BlockBodies { id, bodies: bodies.into_iter().map(|body| body.raw).collect() }
-            }
-            Answer::PooledTransactions(transactions) => {
-                EthMessage::PooledTransactions { id, transactions: envelopes(transactions) }
-            }
-            Answer::Receipts(receipts) => EthMessage::Receipts { id, receipts },
-        },
-    }
-}
 
 fn refused(version: EthVersion, kind: MessageKind, message: Bytes) -> MessageError {
     intake(version, kind.code(), message).unwrap_err()

@@ -2,13 +2,11 @@
 //! there, and go to the machine through the inbox.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use identity::{AddressPolicy, Prefix};
 use rlpx::{
     DisconnectReason, Link, PeerId, PeerInfo, Protocol, ProtocolSession, ProtocolVersion, SessionEnd,
 };
@@ -106,11 +104,4 @@ impl ProtocolSession for EthSession {
     fn handle_closed(&mut self, _: &SessionEnd) {
         self.inbox.close_peer(self.peer);
     }
-}
-
-/// The network that a peer's limits are counted for: its /24, or its /64 for IPv6.
-pub(super) fn network(policy: AddressPolicy, ip: IpAddr) -> Option<Prefix> {
-    let ip = identity::unmapped(ip);
-    let prefix = if ip.is_ipv4() { Prefix::site(ip) } else { Prefix::host(ip) };
-    policy.counts(ip).then_some(prefix)
 }

@@ -10,11 +10,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     backend::Backend,
     inbox::{Inbox, Turn},
-    session::network,
 };
 use crate::{
     Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Reply, Request, RequestError,
-    TotalDifficulty, Transaction,
+    TotalDifficulty, Transaction, counted_network,
 };
 
 /// Bytes that the link to a peer holds: what `rlpx` lets wait for one peer.
@@ -98,7 +97,7 @@ impl Task {
 
     fn handle_turn(&mut self, now: Now, peer: PeerId, turn: Turn) {
         if let Some(arrival) = turn.arrival {
-            let network = network(self.address_policy, arrival.info.remote_addr.ip());
+            let network = counted_network(self.address_policy, arrival.info.remote_addr.ip());
             self.links.insert(peer, arrival.link);
             self.machine.handle_connected(
                 now,

@@ -116,15 +116,15 @@ impl Eth {
     pub(super) fn handle_transactions(&mut self, now: Now, id: PeerId, transactions: &[Transaction]) {
         let takes = self.backend_takes(now, id);
         let (mut fresh, mut again): (Vec<Transaction>, u64) = (Vec::new(), 0);
-        for transaction in transactions {
+        let judged = self.note_all_known(id, transactions);
+        for (transaction, judged) in transactions.iter().zip(judged) {
             let hash = transaction.hash();
-            let fingerprint = self.note_known(id, &hash);
             let liars =
                 self.transactions.fetcher.received(&hash, transaction.kind(), transaction.size(), Some(id));
             for liar in liars {
                 self.disconnect(now, liar, PeerFault::Misannounced(hash));
             }
-            if self.transactions.has_seen(fingerprint, &hash) {
+            if judged || self.transactions.inserting.contains(&hash) {
                 again += 1;
             } else if takes {
                 fresh.push(transaction.to_owned());
@@ -144,6 +144,18 @@ impl Eth {
             );
             fresh = rest;
         }
+    }
+
+    /// Notes that the peer has these, and says of each whether the pool has judged it lately. A pass for each table: they
+    /// are larger than the processor's caches, and in a pass of their own look-ups do not wait for each other.
+    fn note_all_known(&mut self, id: PeerId, transactions: &[Transaction]) -> Vec<bool> {
+        let gossip = &self.transactions;
+        let fingerprint = |transaction: &Transaction| gossip.fingerprints.fingerprint(&transaction.hash());
+        let fingerprints: Vec<Fingerprint> = transactions.iter().map(fingerprint).collect();
+        if let Some(peer) = self.peers.of_mut(id) {
+            fingerprints.iter().for_each(|print| _ = peer.telling.transactions.insert(*print));
+        }
+        fingerprints.iter().map(|print| gossip.recent.contains(*print)).collect()
     }
 
     fn note_known(&mut self, id: PeerId, hash: &Hash) -> Fingerprint {

@@ -113,6 +113,7 @@ impl<'a> Item<'a> {
         let mut depth = usize::from(self.is_list);
         let mut rest = if self.is_list { self.payload } else { &[] };
         loop {
+            rest = skip_short_strings(rest).map_err(|fault| fault.of(what))?;
             match Self::split(rest).map_err(|fault| fault.of(what))? {
                 Some((item, behind)) if item.is_list => {
                     *open.get_mut(depth).ok_or(RlpFault::TooDeep.of(what))? = behind;
@@ -130,12 +131,27 @@ impl<'a> Item<'a> {
     }
 }
 
+/// What is behind the short strings that `bytes` begins with. Most items are such, and this is all there is to check.
+#[inline]
+fn skip_short_strings(mut bytes: &[u8]) -> Result<&[u8], RlpFault> {
+    while let Some((&first, behind)) = bytes.split_first()
+        && first < LONG_STRING
+    {
+        let len = usize::from(first.saturating_sub(EMPTY_STRING));
+        if let (1, [..EMPTY_STRING, ..]) = (len, behind) {
+            return Err(RlpFault::NotCanonical);
+        }
+        bytes = behind.get(len..).ok_or(RlpFault::Header)?;
+    }
+    Ok(bytes)
+}
+
 /// Lengths of header and payload of an item whose length has `len_len` bytes, in the one form that is canonical.
 fn long_len(bytes: &[u8], len_len: usize) -> Option<(usize, usize)> {
     let digits = bytes.get(1..1 + len_len).filter(|digits| digits.first() != Some(&0))?;
-    let mut len = [0; size_of::<u64>()];
-    len.get_mut(size_of::<u64>().checked_sub(len_len)?..)?.copy_from_slice(digits);
-    let len = usize::try_from(u64::from_be_bytes(len)).ok()?;
+    // At most eight digits, so none is shifted out.
+    let len = digits.iter().fold(0u64, |len, digit| (len << 8) | u64::from(*digit));
+    let len = usize::try_from(len).ok()?;
     (len > MAX_SHORT_LEN).then_some((1 + len_len, len))
 }
 

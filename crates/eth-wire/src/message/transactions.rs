@@ -42,6 +42,7 @@ pub(crate) fn to_wire(envelope: &Bytes) -> Bytes {
 }
 
 /// The envelope of a transaction as it stands in a list. An untyped one in a string would be a second form of the same.
+#[inline]
 pub(crate) fn envelope_of(item: Item<'_>) -> Result<&[u8], DecodeError> {
     match item.payload.first() {
         _ if item.is_list => Ok(item.raw),
