@@ -61,8 +61,6 @@ pub struct Net {
     queue: BTreeMap<Key, Due>,
     next_key: u64,
     alarms: BTreeMap<HostId, Key>,
-    /// When the last datagram from one host to another arrives.
-    last_arrivals: BTreeMap<(HostId, HostId), Instant>,
     ready: VecDeque<Event>,
     recorder: Recorder,
 }
@@ -82,7 +80,6 @@ impl Net {
             queue: BTreeMap::new(),
             next_key: 0,
             alarms: BTreeMap::new(),
-            last_arrivals: BTreeMap::new(),
             ready: VecDeque::new(),
             recorder: Recorder::default(),
         }
@@ -162,7 +159,12 @@ impl Net {
 
     /// Sets the one alarm of a host, in place of the former; None takes it back.
     pub fn wake_at(&mut self, host: HostId, at: Option<Instant>) {
-        if let Some(key) = self.alarms.remove(&host) {
+        let key = self.alarms.get(&host).copied();
+        if key.map(|(at, _)| at) == at.map(|at| at.max(self.now.instant)) {
+            return;
+        }
+        if let Some(key) = key {
+            self.alarms.remove(&host);
             self.queue.remove(&key);
         }
         if let Some(at) = at {
@@ -239,9 +241,7 @@ impl Net {
             if let Some(host) = host
                 && !happens(&mut self.rng, link.reordering)
             {
-                let last = self.last_arrivals.entry((from, host)).or_insert(at);
-                at = at.max(*last);
-                *last = at;
+                at = self.places.host_mut(from).in_order(now, host, at);
             }
             self.put(at, Due::Datagram { from, source, to, bytes: bytes.clone() });
         }

@@ -19,8 +19,23 @@ pub(crate) struct Host {
     pub(crate) busy_until: Instant,
     /// The port of its next stream.
     pub(crate) next_port: u16,
+    /// When the last of the datagrams to another host arrives.
+    arrivals: BTreeMap<HostId, Instant>,
     /// Who can reach whom while the network is parted: those of one group.
     group: u32,
+}
+
+impl Host {
+    /// When a datagram to another host that would be there at `at` arrives: not before those that went before it.
+    pub(crate) fn in_order(&mut self, now: Instant, to: HostId, at: Instant) -> Instant {
+        // Each time there are twice as many, those that have arrived are forgotten.
+        if self.arrivals.len() >= MIN_ARRIVALS && self.arrivals.len().is_power_of_two() {
+            self.arrivals.retain(|_, last| *last > now);
+        }
+        let last = self.arrivals.entry(to).or_insert(at);
+        *last = at.max(*last);
+        *last
+    }
 }
 
 /// What stands at a public address.
@@ -41,6 +56,8 @@ pub(crate) struct Places {
     links: BTreeMap<(HostId, HostId), Link>,
 }
 
+/// As many arrivals may be remembered although they are past.
+const MIN_ARRIVALS: usize = 16;
 /// The first port of a host's own streams.
 const FIRST_STREAM_PORT: u16 = 40_000;
 
@@ -54,7 +71,15 @@ impl Places {
         };
         assert!(!taken, "{ip} is taken");
         let next_port = FIRST_STREAM_PORT;
-        self.hosts.push(Host { ip, nat, is_down: false, busy_until: now, next_port, group: 0 });
+        self.hosts.push(Host {
+            ip,
+            nat,
+            is_down: false,
+            busy_until: now,
+            next_port,
+            arrivals: BTreeMap::new(),
+            group: 0,
+        });
         id
     }
 

@@ -1,5 +1,5 @@
 //! The machines of every layer inside a simulated network, and scenarios over many of them that replay from a seed:
-//! [`discovery`] (tables, lookups). Nothing here touches a socket, a clock or a curve.
+//! [`discovery`] (tables, lookups) and [`gossip`] (whole nodes). Nothing here touches a socket, a clock or a curve.
 //!
 //! ```
 //! use std::{ops::ControlFlow, time::Duration};
@@ -13,6 +13,10 @@
 
 mod curve;
 pub mod discovery;
+pub mod gossip;
+pub mod node;
+mod place;
 mod seconds;
 
 pub use curve::{SimCurve, numbered_key, sign_record};
+pub use place::MAX_NODES;

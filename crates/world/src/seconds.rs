@@ -17,3 +17,8 @@ pub(crate) fn range<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     times.as_ref().map(|times| (times.start.as_secs_f64(), times.end.as_secs_f64())).serialize(serializer)
 }
+
+/// A moment or a span that may not have come.
+pub(crate) fn maybe<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}

@@ -5,7 +5,7 @@ mod scenario;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,16 +17,11 @@ use simnet::{HostId, Net};
 
 pub use scenario::{DiscoveryReport, DiscoverySample, DiscoverySettings, run_discovery};
 
-use crate::{SimCurve, numbered_key, sign_record};
-
-/// The port of every node.
-const PORT: u16 = 30_303;
-/// The first address: from here on each node has a /24 of its own, none of them private or reserved below 100.0.0.0.
-const FIRST_ADDRESS: u32 = 0x1000_0001;
-/// Addresses of one node's network: a /24.
-const NETWORK_LEN: u32 = 256;
-/// The most nodes, over all of a run.
-pub const MAX_NODES: u32 = (0x6400_0000 - FIRST_ADDRESS) / NETWORK_LEN;
+use crate::{
+    SimCurve, numbered_key,
+    place::{PORT, endpoint_of},
+    sign_record,
+};
 
 /// One node.
 #[derive(Debug)]
@@ -96,9 +91,9 @@ impl Discoveries {
         let index = self.next_member;
         self.next_member += 1;
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let ip = IpAddr::from(FIRST_ADDRESS.saturating_add(number.saturating_mul(NETWORK_LEN)).to_be_bytes());
         let key: Arc<NodeKey> = Arc::new(numbered_key(u64::from(number) + 1));
-        let endpoint = Endpoint { ip, udp: PORT, tcp: PORT };
+        let endpoint = endpoint_of(number);
+        let ip = endpoint.ip;
         let enr =
             sign_record(&key, &EnrBuilder::new(1).endpoint(endpoint)).expect("a record of one endpoint fits");
         let host = self.net.add_host(ip);

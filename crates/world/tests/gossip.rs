@@ -1,0 +1,157 @@
+//! Whole nodes that find each other by discovery and gossip until all have all: under loss, broken connections, restarts
+//! and partings. `devp2p sim gossip --seed N` replays the first of these.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use eth_wire::{EthVersion, MemoryPool};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use rlpx::ServerConfig;
+use simnet::Link;
+use world::{
+    gossip::{GossipReport, GossipSettings, run_gossip},
+    node::{CHAIN_ID, Nodes},
+};
+
+/// The seeds of each scenario.
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=if cfg!(feature = "thorough") { 20 } else { 3 };
+
+/// Pairs of nodes that dial each other.
+const DIALS: u64 = if cfg!(feature = "thorough") { 10_000 } else { 300 };
+
+/// The command that shows a run to people.
+fn command(settings: &GossipSettings) -> String {
+    let GossipSettings { transactions, blocks, loss, churn, seed, .. } = settings;
+    let default = GossipSettings::default();
+    let mut command = format!("devp2p sim gossip --seed {seed}");
+    if *transactions != default.transactions {
+        command += &format!(" --transactions {transactions}");
+    }
+    if *blocks != default.blocks {
+        command += &format!(" --blocks {blocks}");
+    }
+    if *loss != default.loss {
+        command += &format!(" --loss {}", loss * 100.0);
+    }
+    if *churn != default.churn {
+        command += &format!(" --churn {}", churn * 100.0);
+    }
+    command
+}
+
+/// Runs a scenario twice a seed, on two threads: the traces are equal, and all have all in the end.
+fn holds_for(seeds: impl Iterator<Item = u64>, settings: &GossipSettings) -> Vec<GossipReport> {
+    let run = |seed| {
+        let settings = GossipSettings { seed, ..settings.clone() };
+        let run = || run_gossip(&settings, &mut |_| ControlFlow::Continue(()));
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(run);
+            (run(), second.join().unwrap())
+        });
+        let (command, last) = (command(&settings), *first.samples.last().unwrap());
+        println!("{command}: settled {:?}, {:?}, {last:?}", first.settled, first.faults);
+        assert_eq!(first.trace, second.trace, "two runs differ: {command}");
+        assert_eq!(first, second, "two runs differ: {command}");
+        assert_eq!(first.accusations, [""; 0], "an honest node was accused: {command}");
+        assert!(first.holds, "not all have all: {command}\n{last:?}");
+        assert_eq!((last.submitted, last.everywhere), (settings.transactions, settings.transactions));
+        first
+    };
+    seeds.map(run).collect()
+}
+
+#[test]
+fn twenty_nodes_gossip_a_thousand_transactions_under_loss_and_faults() {
+    let reports = holds_for(SEEDS, &GossipSettings::default());
+    for report in reports {
+        let faults = report.faults;
+        assert!(faults.breaks >= 2 && faults.restarts >= 2 && faults.partings >= 1, "{faults:?}");
+    }
+}
+
+#[test]
+fn blocks_reach_all_under_loss_and_faults() {
+    let settings = GossipSettings { transactions: 100, blocks: 30, ..GossipSettings::default() };
+    for report in holds_for(SEEDS, &settings) {
+        let last = report.samples.last().unwrap();
+        assert_eq!((last.height, last.heads), (30, 20));
+    }
+}
+
+#[test]
+fn without_faults_all_have_all_within_seconds() {
+    let settings = GossipSettings { loss: 0.0, churn: 0.0, ..GossipSettings::default() };
+    for report in holds_for(1..=1, &settings) {
+        // The first are handed in while nodes still look for each other; the rest take two hops and a fetch.
+        let steady = report.samples[3..].iter().filter_map(|sample| sample.propagation);
+        let slowest = steady.map(|times| times.max).max().unwrap();
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        assert!(
+            report.settled.unwrap() <= settings.duration + Duration::from_secs(2),
+            "{:?}",
+            report.settled
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_keeps_what_it_has() {
+    let settings = GossipSettings { nodes: 3, transactions: 10, ..GossipSettings::default() };
+    let mut samples = 0;
+    let report = run_gossip(&settings, &mut |_| {
+        samples += 1;
+        if samples == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(report.interrupted && !report.holds && report.settled.is_none());
+    assert_eq!((report.samples.len(), report.samples[2].at), (3, Duration::from_secs(30)));
+}
+
+/// Two nodes a way of up to `delay` apart that dial each other at once: how many peers each has after so many seconds, how
+/// many connections there were at the beginning, and the trace.
+fn crossing_dials(seed: u64, delay: Duration, after: [u64; 3]) -> ([[usize; 2]; 3], usize, String) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut nodes = Nodes::new(seed, EthVersion::ALL.to_vec(), ServerConfig::default());
+    nodes.net.set_link(Link { delay: Duration::from_millis(1)..delay, ..Link::default() });
+    for index in 0..2 {
+        nodes.add(Vec::new());
+        nodes.start(index, Arc::new(MemoryPool::new(CHAIN_ID)));
+    }
+    let (first, between) = (rng.random_range(0..2), 3 * delay.mul_f64(rng.random_range(0.0..1.0)));
+    for (index, wait) in [(first, between), (1 - first, Duration::ZERO)] {
+        let enode = nodes.enode(1 - index);
+        nodes.with(index, |node, net| node.add_static(net, enode)).unwrap().unwrap();
+        nodes.run(wait);
+    }
+    let connections = nodes.running().map(|(_, node)| node.server().connection_count()).max().unwrap();
+    let counts = after.map(|seconds| {
+        nodes.run(Duration::from_secs(seconds).saturating_sub(nodes.net.elapsed()));
+        [0, 1].map(|index| nodes.node(index).unwrap().eth().peer_infos().len())
+    });
+    (counts, connections, nodes.net.trace().to_string())
+}
+
+fn end_in_one_session(delay: Duration, after: [u64; 3]) {
+    let mut raced = 0;
+    for seed in 0..DIALS {
+        let (counts, connections, trace) = crossing_dials(seed, delay, after);
+        assert_eq!(counts, [[1, 1]; 3], "seed {seed}");
+        raced += u64::from(connections > 1);
+        if seed % 20 == 0 {
+            assert_eq!(trace, crossing_dials(seed, delay, after).2, "seed {seed}");
+        }
+    }
+    println!("{DIALS} pairs (thorough: 10000), {raced} races");
+    // They are worth something only if the dials do cross.
+    assert!(raced > DIALS / 4, "only {raced} races");
+}
+
+#[test]
+fn h16_whole_nodes_that_dial_each_other_at_once_end_in_one_session() {
+    end_in_one_session(Duration::from_millis(40), [2, 30, 120]);
+}
+
+#[test]
+fn h16_whole_nodes_far_apart_that_dial_each_other_at_once_end_in_one_session() {
+    end_in_one_session(Duration::from_millis(600), [15, 60, 180]);
+}
