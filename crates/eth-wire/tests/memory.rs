@@ -1,13 +1,9 @@
 //! What a peer's bytes may cost: heap while they are read, counted by the allocator, and stack.
 #![allow(clippy::unwrap_used, reason = "what is not as expected fails the test")]
-#![expect(unsafe_code, reason = "a global allocator that counts can only be written so")]
 
+#[path = "../../../tests/counting/mod.rs"]
+mod counting;
 mod support;
-
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-};
 
 use bytes::Bytes;
 use eth_wire::{
@@ -22,49 +18,14 @@ use support::{filled, list, list_header, number, string};
 /// What may be allocated beyond twice the message, bytes.
 const SLACK: usize = 64 * 1024;
 
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-/// Counts what each thread has allocated, and the most it ever had: others, the test harness's too, do not disturb.
-struct Counting;
-
-impl Counting {
-    fn add(bytes: isize) {
-        // A thread that is ending no longer counts.
-        let _ = HELD.try_with(|held| {
-            held.set(held.get() + bytes);
-            let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
-        });
-    }
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters never allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::add(layout.size().cast_signed());
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        Self::add(-layout.size().cast_signed());
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: counting::Counting = counting::Counting { grows_in_place: false };
 
 /// Reads a message and tells whether it was taken and how much more was allocated meanwhile, at most.
 fn cost(version: EthVersion, kind: MessageKind, message: &Bytes) -> (bool, usize) {
     let message = message.clone();
-    let before = HELD.get();
-    PEAK.set(before);
-    let read = intake(version, kind.code(), message);
-    (read.is_ok(), (PEAK.get() - before).cast_unsigned())
+    let (read, cost) = counting::cost(|| intake(version, kind.code(), message));
+    (read.is_ok(), cost)
 }
 
 fn assert_cheap(version: EthVersion, kind: MessageKind, what: &str, message: &Bytes) -> bool {
