@@ -1,13 +1,9 @@
 //! The running MAC of one direction: a keccak state over everything sent, stirred with an AES block.
 //! Its first state comes from `handshake/secrets.rs`; tags are compared in `decoder.rs`. `rlpx.md`, "MAC".
 
-use aes::{
-    Aes256Enc,
-    cipher::{BlockCipherEncrypt, KeyInit},
-};
 use identity::Keccak256;
 
-use super::{HEADER_LEN, MAC_LEN};
+use super::{HEADER_LEN, MAC_LEN, block_cipher::BlockCipher};
 
 /// The MAC state of one direction.
 ///
@@ -17,7 +13,7 @@ use super::{HEADER_LEN, MAC_LEN};
 /// ```
 /// After each seed is absorbed, the digest's first half is the tag.
 pub(crate) struct FrameMac {
-    aes: Aes256Enc,
+    aes: BlockCipher,
     hash: Keccak256,
     /// The digest of `hash` as it stands, once computed: a frame's last tag is what the next header's starts from.
     digest: Option<[u8; MAC_LEN]>,
@@ -29,7 +25,7 @@ impl FrameMac {
     /// The state after `hash` has absorbed the masked nonce and the handshake packet.
     pub(crate) fn new(mac_secret: &[u8; 32], hash: Keccak256) -> Self {
         Self {
-            aes: Aes256Enc::new(mac_secret.into()),
+            aes: BlockCipher::new(mac_secret),
             hash,
             digest: None,
             #[cfg(test)]
@@ -56,8 +52,7 @@ impl FrameMac {
     }
 
     fn stir(&mut self, digest: [u8; MAC_LEN], with: &[u8; MAC_LEN]) -> [u8; MAC_LEN] {
-        let mut block = aes::Block::from(digest);
-        self.aes.encrypt_block(&mut block);
+        let mut block = self.aes.encrypt(digest);
         for (byte, other) in block.iter_mut().zip(with) {
             *byte ^= other;
         }

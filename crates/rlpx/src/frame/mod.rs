@@ -1,6 +1,7 @@
 //! Frames: how messages travel once the handshake has given both ends their secrets.
 //! devp2p specification, `rlpx.md`, "Framing". Messages are never split over frames; header-data is ignored.
 
+mod block_cipher;
 mod buffer;
 mod cipher;
 mod decoder;
