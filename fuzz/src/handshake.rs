@@ -14,7 +14,7 @@ use identity::{
     curve::{CurveOp, CurveOutput, KeyRef},
 };
 use rlpx::{
-    SessionConfig, SessionEnd, SessionError,
+    DisconnectReason, Incompatibility, SessionConfig, SessionEnd, SessionError,
     testing::{self, Curve, End},
 };
 
@@ -78,11 +78,12 @@ pub fn run(data: &[u8]) -> Verdict {
         check_authenticated(now, &mut end, packet_len, bytes.len());
         return Verdict::Accepted;
     }
+    let unsaid = end.session.queued() - said as u64;
     if end.end.is_none() {
         end.session.handle_eof(now);
         end.drain(now);
     }
-    check_refused(&mut end, said, &config)
+    check_refused(&mut end, unsaid, &config)
 }
 
 /// What the peer sends.
@@ -178,13 +179,25 @@ fn check_authenticated(now: Now, end: &mut End, packet_len: usize, len: usize) {
     }
 }
 
-/// The session failed: silently, counted once, and for good.
-fn check_refused(end: &mut End, said: usize, config: &SessionConfig) -> Verdict {
-    assert_eq!(end.session.queued(), said as u64, "a byte for somebody unknown");
+/// The session failed, counted once, and for good; `unsaid` bytes waited for the peer then. They are none, unless the
+/// handshake went well with a node that has our own key.
+fn check_refused(end: &mut End, unsaid: u64, config: &SessionConfig) -> Verdict {
     assert!(end.session.write_buf().is_empty() && end.session.read_buf().is_empty());
     assert_eq!(end.session.next_timeout(), None);
     assert_eq!(config.rejects.total(), 1, "{:?}", config.rejects);
-    let Some(SessionEnd::Broken(error)) = end.end else { panic!("ended like no handshake: {:?}", end.end) };
-    assert!(!error.may_tell(), "{error}");
+    let error = match end.end {
+        Some(SessionEnd::Broken(error)) => {
+            assert!(!error.may_tell(), "{error}");
+            assert_eq!(unsaid, 0, "{unsaid} bytes for somebody unknown");
+            error
+        }
+        Some(SessionEnd::Local { reason, error: Some(error) }) => {
+            let own = SessionError::Incompatible(Incompatibility::OwnKey);
+            assert_eq!((reason, error), (DisconnectReason::ConnectedToSelf, own));
+            assert!(unsaid > 0, "it was not told");
+            error
+        }
+        _ => panic!("ended like no handshake: {:?}", end.end),
+    };
     Verdict::Rejected(error.reject().map_or("cut", |reject| reject.label()))
 }

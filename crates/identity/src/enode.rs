@@ -15,6 +15,9 @@ use crate::{Endpoint, NodeId, PublicKey};
 /// The longest URL that is read, in bytes: 8 + 128 + 1 + 253 (a DNS name) + ports.
 const MAX_URL_LEN: usize = 512;
 
+/// The longest DNS name, in characters (RFC 1035, 2.3.4, without the length bytes).
+const MAX_NAME_LEN: usize = 253;
+
 /// The host of an [`Enode`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
@@ -108,7 +111,7 @@ impl FromStr for Enode {
         if tcp == 0 && udp.unwrap_or(0) == 0 {
             return Err(EnodeError::Port);
         }
-        Ok(Self { public_key, host: parse_host(host), tcp, udp: udp.unwrap_or(tcp) })
+        Ok(Self { public_key, host: parse_host(host)?, tcp, udp: udp.unwrap_or(tcp) })
     }
 }
 
@@ -120,12 +123,20 @@ fn parse_key(text: &str) -> Result<PublicKey, EnodeError> {
     if key.is_on_curve() { Ok(key) } else { Err(EnodeError::KeyInvalid) }
 }
 
-fn parse_host(text: &str) -> Host {
+/// The URL parser lets almost any character be a name and writes some as three, so that the text could outgrow its limit.
+fn parse_host(text: &str) -> Result<Host, EnodeError> {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match bracketed.map(|inner| inner.parse::<Ipv6Addr>().map(IpAddr::V6)).unwrap_or_else(|| text.parse()) {
-        Ok(ip) => Host::Ip(crate::unmapped(ip)),
-        Err(_) => Host::Dns(text.to_owned()),
+        Ok(ip) => Ok(Host::Ip(crate::unmapped(ip))),
+        Err(_) if is_dns_name(text) => Ok(Host::Dns(text.to_owned())),
+        Err(_) => Err(EnodeError::Form),
     }
+}
+
+/// Letters, digits, hyphens and dots (RFC 1123, 2.1), and the underscores that resolvers take as well.
+fn is_dns_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    text.len() <= MAX_NAME_LEN && text.bytes().all(is_allowed)
 }
 
 fn parse_discport(url: &Url) -> Result<Option<u16>, EnodeError> {
@@ -166,6 +177,18 @@ mod tests {
             "@127.0.0.1:30303?discport=0",
         ] {
             assert_eq!(url(rest).parse::<Enode>().unwrap().to_string(), url(rest));
+        }
+    }
+
+    #[test]
+    fn a_host_is_an_address_or_a_name_that_dns_could_know() {
+        let longest = "n".repeat(MAX_NAME_LEN);
+        let named = url(&format!("@{longest}:65535?discport=65534"));
+        assert_eq!(named.parse::<Enode>().unwrap().to_string(), named);
+        let too_long = format!("{longest}n");
+        // The URL parser writes a control character as three, so this name grew beyond what is read.
+        for name in [&too_long, "10.3.\u{15}8", &"\u{17}".repeat(130), "käse.example.org", "a%20b", "a,b"] {
+            assert_eq!(url(&format!("@{name}:30303")).parse::<Enode>(), Err(EnodeError::Form), "{name:?}");
         }
     }
 
