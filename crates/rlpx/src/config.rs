@@ -46,6 +46,10 @@ pub const MIN_READ_CHUNK: usize = 4 * 1024;
 /// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
 pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 
+/// How long a write buffer over [`MAX_READ_CHUNK`] stays allocated: who writes one long message often writes more, and
+/// fresh memory costs a tenth of encrypting into it.
+pub const BUFFER_LINGER: Duration = Duration::from_secs(2);
+
 /// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
 pub const MAX_QUEUED_MESSAGES: usize = 1_024;
 /// Bytes of one protocol that may wait for one peer; an empty queue takes one message of any size.

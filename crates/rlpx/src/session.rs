@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     capability::SharedCapability,
-    config::{MAX_MESSAGE_LEN, SessionConfig, WRITE_HIGH_WATER},
+    config::{BUFFER_LINGER, MAX_MESSAGE_LEN, MAX_READ_CHUNK, SessionConfig, WRITE_HIGH_WATER},
     error::{Incompatibility, SessionEnd, SessionError, Wait},
     frame::{ReadBuffer, WriteBuffer},
     handshake::{Complete, Entropy, Handshake},
@@ -262,6 +262,9 @@ impl Session {
             self.timers.clear(Timer::Write);
             self.watch_write();
         }
+        if self.egress.capacity() > MAX_READ_CHUNK && !self.timers.is_set(Timer::Trim) {
+            self.timers.set(Timer::Trim, self.now.checked_add(BUFFER_LINGER));
+        }
         if let (Phase::Closing(end), true) = (self.phase, self.egress.waiting().is_empty()) {
             self.close(end);
         }
@@ -298,6 +301,7 @@ impl Session {
                 Timer::Write => self.fail(SessionError::TimedOut(Wait::Write)),
                 Timer::Ping => self.send_ping(),
                 Timer::Close => self.give_up(),
+                Timer::Trim => self.egress.trim(),
             }
         }
     }

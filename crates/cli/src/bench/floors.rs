@@ -88,9 +88,14 @@ impl Snappy {
         }
     }
 
+    /// Compresses the payload; gives the block's length.
+    pub(super) fn compress(&mut self) -> usize {
+        self.encoder.compress(black_box(&self.payload), &mut self.block).unwrap_or(0)
+    }
+
     /// Compresses the payload and inflates it again; gives the block's length.
     pub(super) fn round_trip(&mut self) -> usize {
-        let len = self.encoder.compress(black_box(&self.payload), &mut self.block).unwrap_or(0);
+        let len = self.compress();
         let block = self.block.get(..len).unwrap_or_default();
         let inflated = self.decoder.decompress(black_box(block), &mut self.inflated);
         black_box(inflated).map_or(0, |_| len)

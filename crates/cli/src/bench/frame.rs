@@ -39,7 +39,8 @@ pub(super) struct Frames {
     floor: Floor,
 }
 
-struct Floor {
+/// What frames of one payload cost at least.
+pub(super) struct Floor {
     floors: Floors,
     /// Frames that the buffers are for.
     frames: usize,
@@ -73,13 +74,12 @@ impl Turns for Frames {
     }
 
     fn floor(&mut self) -> f64 {
-        let turns = self.turn_frames.div_ceil(self.floor.frames);
-        time_each(turns * self.floor.frames, || (0..turns).for_each(|_| self.floor.run()))
+        self.floor.time(self.turn_frames)
     }
 }
 
 impl Floor {
-    fn new(floors: Floors, payload: &[u8], snappy: bool) -> Self {
+    pub(super) fn new(floors: Floors, payload: &[u8], snappy: bool) -> Self {
         let mut snappy = snappy.then(|| Snappy::new(payload));
         let content = CODE_LEN + snappy.as_mut().map_or(payload.len(), Snappy::round_trip);
         let body = content.next_multiple_of(BLOCK_LEN);
@@ -90,11 +90,29 @@ impl Floor {
         Self { floors, frames, hashed, ciphered, snappy }
     }
 
+    /// Nanoseconds for a frame, encoded and decoded, of `frames` or some more.
+    pub(super) fn time(&mut self, frames: usize) -> f64 {
+        let turns = frames.div_ceil(self.frames);
+        time_each(turns * self.frames, || (0..turns).for_each(|_| self.run()))
+    }
+
+    /// The work of one frame for so many peers: compressed once, encoded for each. For a payload of 64 KiB or more.
+    pub(super) fn run_broadcast(&mut self, peers: usize) {
+        if let Some(snappy) = &mut self.snappy {
+            black_box(snappy.compress());
+        }
+        (0..peers).for_each(|_| self.run_one_way());
+    }
+
+    fn run_one_way(&mut self) {
+        black_box(self.floors.keccak(black_box(&self.hashed)));
+        self.floors.encrypt(black_box(&mut self.ciphered));
+    }
+
     /// The work of its frames, encoded and decoded.
     fn run(&mut self) {
         for _ in ["encode", "decode"] {
-            black_box(self.floors.keccak(black_box(&self.hashed)));
-            self.floors.encrypt(black_box(&mut self.ciphered));
+            self.run_one_way();
         }
         if let Some(snappy) = &mut self.snappy {
             for _ in 0..self.frames {
@@ -105,7 +123,7 @@ impl Floor {
 }
 
 /// What is sent: half of it repeats itself, as addresses and zeros in transactions do.
-fn payload(len: usize) -> Vec<u8> {
+pub(super) fn payload(len: usize) -> Vec<u8> {
     const RECORD: usize = 64;
     let mut rng = ChaCha8Rng::seed_from_u64(len as u64);
     let mut bytes = vec![0; len];

@@ -4,6 +4,7 @@
 //! A file a family of rows, `floors` what they are held against, `measure` the turns, `report` what is printed.
 //! `docs/performance.md` explains the rows to readers.
 
+mod broadcast;
 mod discv4;
 mod floors;
 mod frame;
@@ -15,6 +16,7 @@ mod pair;
 mod pin;
 mod report;
 mod rows;
+mod tcp;
 mod transactions;
 
 use std::{
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn a_pattern_is_a_part_of_a_name_with_stars_for_anything() {
         for (pattern, count) in
-            [("*", 12), ("frame", 8), ("frame.*.plain", 4), ("64B*snappy", 1), ("discv4.", 2)]
+            [("*", 15), ("frame", 8), ("frame.*.plain", 4), ("64B*snappy", 1), ("discv4.", 2), ("tcp.", 2)]
         {
             assert_eq!(ROWS.iter().filter(|row| matches(row.name, pattern)).count(), count, "{pattern}");
         }

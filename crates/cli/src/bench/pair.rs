@@ -88,6 +88,14 @@ impl Pair {
         self.recipient.received.take().ok_or_else(|| self.failure("no message came"))
     }
 
+    /// Sends `message` and has all of it written, to nobody.
+    pub(super) fn send_only(&mut self, message: &SharedMessage) -> Result<(), String> {
+        let session = &mut self.initiator.session;
+        session.send(self.now, 0, message).map_err(|error| error.to_string())?;
+        session.handle_written(self.now, session.write_buf().len());
+        Ok(())
+    }
+
     fn failure(&self, what: &str) -> String {
         let ends = [&self.initiator, &self.recipient];
         ends.iter().find_map(|end| end.failed.clone()).unwrap_or_else(|| what.to_owned())

@@ -2,12 +2,14 @@
 //! What a row does stands in the file of its family.
 
 use super::{
+    broadcast::Broadcast,
     discv4::{PingPong, RejectJunk},
     floors::Floors,
     frame::Frames,
     handshake::Handshakes,
     measure::Turns,
     pin::Cores,
+    tcp::Burst,
     transactions::Duplicates,
 };
 
@@ -41,16 +43,37 @@ macro_rules! frame {
     };
 }
 
+macro_rules! tcp {
+    ($name:literal, $len:expr, $goal:literal) => {
+        Row {
+            name: concat!("tcp.", $name),
+            unit: "ns/message",
+            goal: Some($goal),
+            note: None,
+            start: |floors, _| Ok(Box::new(Burst::start(floors, $len)?)),
+        }
+    };
+}
+
 /// Every row, in the order in which they run.
-pub(super) const ROWS: [Row; 12] = [
-    frame!("64B.plain", 64, snappy: false, Some(0.60)),
-    frame!("1KiB.plain", KIB, snappy: false, None),
-    frame!("64KiB.plain", 64 * KIB, snappy: false, Some(0.80)),
-    frame!("1MiB.plain", KIB * KIB, snappy: false, None),
+pub(super) const ROWS: [Row; 15] = [
+    frame!("64B.plain", 64, snappy: false, Some(0.77)),
+    frame!("1KiB.plain", KIB, snappy: false, Some(0.85)),
+    frame!("64KiB.plain", 64 * KIB, snappy: false, Some(0.95)),
+    frame!("1MiB.plain", KIB * KIB, snappy: false, Some(0.95)),
     frame!("64B.snappy", 64, snappy: true, None),
     frame!("1KiB.snappy", KIB, snappy: true, None),
-    frame!("64KiB.snappy", 64 * KIB, snappy: true, None),
-    frame!("1MiB.snappy", KIB * KIB, snappy: true, None),
+    frame!("64KiB.snappy", 64 * KIB, snappy: true, Some(0.90)),
+    frame!("1MiB.snappy", KIB * KIB, snappy: true, Some(0.90)),
+    tcp!("64B", 64, 0.60),
+    tcp!("64KiB", 64 * KIB, 0.85),
+    Row {
+        name: "broadcast.batch_100",
+        unit: "ns/peer",
+        goal: Some(0.85),
+        note: None,
+        start: |floors, _| Ok(Box::new(Broadcast::start(floors)?)),
+    },
     Row {
         name: "handshake.pair",
         unit: "ns/handshake",

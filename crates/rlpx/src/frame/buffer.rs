@@ -156,7 +156,6 @@ impl WriteBuffer {
         self.written = self.written.saturating_add(len as u64);
         if self.waiting().is_empty() {
             self.bytes.clear();
-            self.bytes.shrink_to(MAX_READ_CHUNK);
             self.start = 0;
         }
     }
@@ -178,9 +177,15 @@ impl WriteBuffer {
     }
 
     /// Bytes allocated.
-    #[cfg(feature = "testing")]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    /// Frees what only long messages needed, when nothing waits.
+    pub(crate) fn trim(&mut self) {
+        if self.waiting().is_empty() {
+            self.bytes.shrink_to(MAX_READ_CHUNK);
+        }
     }
 
     /// Frees everything when nothing waits.

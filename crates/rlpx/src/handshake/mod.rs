@@ -16,7 +16,7 @@ use identity::{
     PublicKey, Signature,
     curve::{CurveOp, CurveOutput, EphemeralKey, SharedSecret},
 };
-use rand::{CryptoRng, RngExt};
+use rand::CryptoRng;
 use rlp::Rlp;
 use zeroize::Zeroizing;
 
@@ -47,11 +47,15 @@ pub(crate) struct Entropy {
 
 impl Entropy {
     pub(crate) fn draw(rng: &mut impl CryptoRng) -> Self {
-        let mut padding = vec![0; rng.random_range(MIN_PADDING_LEN..=MAX_PADDING_LEN)];
-        let (mut nonce, mut iv) = ([0; 32], [0; 16]);
-        // Not byte by byte: each draw from the operating system is a call of its own.
-        [&mut nonce[..], &mut iv, &mut padding].into_iter().for_each(|bytes| rng.fill_bytes(bytes));
-        Self { nonce, iv, padding }
+        // All at once: each draw from the operating system is a call of its own.
+        let mut drawn = [0; 32 + 16 + 1 + MAX_PADDING_LEN];
+        rng.fill_bytes(&mut drawn);
+        let (nonce, rest) = drawn.split_first_chunk().expect("it begins with 32 bytes");
+        let (iv, rest) = rest.split_first_chunk().expect("16 bytes are next");
+        let (len, padding) = rest.split_first().expect("then one byte");
+        let len = MIN_PADDING_LEN + usize::from(*len) % (MAX_PADDING_LEN - MIN_PADDING_LEN + 1);
+        let padding = padding.get(..len).unwrap_or_default().to_vec();
+        Self { nonce: *nonce, iv: *iv, padding }
     }
 }
 

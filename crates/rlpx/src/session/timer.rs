@@ -18,11 +18,14 @@ pub(super) enum Timer {
     Ping,
     /// Our Disconnect to be written.
     Close,
+    /// No long message to have been written for a while.
+    Trim,
 }
 
 impl Timer {
     /// Every timer, in the order of its variants and in that in which those due at once are handled.
-    const ALL: [Self; 6] = [Self::Handshake, Self::Read, Self::Frame, Self::Write, Self::Ping, Self::Close];
+    const ALL: [Self; 7] =
+        [Self::Handshake, Self::Read, Self::Frame, Self::Write, Self::Ping, Self::Close, Self::Trim];
 }
 
 /// The deadlines that are set.

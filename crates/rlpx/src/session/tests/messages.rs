@@ -1,6 +1,8 @@
 //! Messages of capabilities: routing, compression, limits, queues. `rlpx.md`, "Capability Messaging"; EIP-706.
 //! Base messages are `base.rs`; the queue between a protocol and its connection is tested in `driver/queue.rs`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rand::{Rng, RngExt};
 
@@ -8,7 +10,7 @@ use super::kit::*;
 use crate::{
     Capability, DisconnectReason, LocalCapability, Reject, SendError, SessionConfig, SessionEnd,
     SharedMessage,
-    config::{MAX_MESSAGE_LEN, WRITE_HIGH_WATER},
+    config::{BUFFER_LINGER, MAX_MESSAGE_LEN, MAX_READ_CHUNK, WRITE_HIGH_WATER},
     shared_capabilities, snappy,
 };
 
@@ -47,6 +49,30 @@ fn messages_of_every_size_round_trip_with_and_without_snappy() {
         }
         assert_eq!((a.end, b.end), (None, None));
     }
+}
+
+#[test]
+fn a_long_write_buffer_is_kept_for_two_seconds_and_then_given_back() {
+    let now = start();
+    let (mut a, mut b) = pair(now, config(&key(1)), config(&key(2)));
+    a.session.send(now, 0, &message(1, noise(1 << 20, 3))).unwrap();
+    pump(now, &mut a, &mut b);
+    assert_eq!(b.messages.len(), 1);
+    let held = |end: &End| end.session.egress.capacity();
+    assert!(held(&a) >= 1 << 20);
+    let before = now.later(BUFFER_LINGER.checked_sub(Duration::from_millis(1)).unwrap());
+    a.timeout(before);
+    assert!(held(&a) >= 1 << 20);
+    a.timeout(now.later(BUFFER_LINGER));
+    assert!(held(&a) <= MAX_READ_CHUNK, "{} bytes", held(&a));
+    // What still waits to be written is not lost.
+    let later = now.later(2 * BUFFER_LINGER);
+    a.session.send(later, 0, &message(1, noise(1 << 20, 3))).unwrap();
+    pump(later, &mut a, &mut b);
+    a.session.send(later, 0, &message(2, noise(1 << 20, 3))).unwrap();
+    a.timeout(later.later(BUFFER_LINGER));
+    pump(later, &mut a, &mut b);
+    assert_eq!(b.messages.len(), 3);
 }
 
 #[test]
