@@ -12,12 +12,16 @@ fn main() -> std::io::Result<()> {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if !entry.file_name().to_string_lossy().starts_with("found_") {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with("found_") && seeds.iter().all(|seed| seed.name != name) {
                 fs::remove_file(entry.path())?;
             }
         }
         for seed in seeds {
-            fs::write(folder.join(&seed.name), &seed.bytes)?;
+            let path = folder.join(&seed.name);
+            if !seed.is_drawn || !path.exists() {
+                fs::write(path, &seed.bytes)?;
+            }
         }
     }
     Ok(())

@@ -93,7 +93,8 @@ fn ours(keys: &[Arc<NodeKey>; 2]) -> Vec<Seed> {
         seeds.push(seed(format!("own_auth_{about}"), &[&[flags], WHOLE, &IV, &sized(&auth)]));
         seeds.push(seed(format!("own_ack_{about}"), &[&[AS_IT_IS | real], WHOLE, &IV, &sized(&ack)]));
     }
-    seeds
+    // Nonces, keys and padding are drawn.
+    seeds.into_iter().map(|seed| Seed { is_drawn: true, ..seed }).collect()
 }
 
 fn curves([a, b]: &[Arc<NodeKey>; 2], curve: fn(Arc<NodeKey>, u64) -> Curve) -> [Curve; 2] {

@@ -16,6 +16,8 @@ use serde_json::Value;
 pub(crate) struct Seed {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
+    /// Something in it was drawn: another draw is as good, and a packet that was once right stays so. Written only once.
+    pub(crate) is_drawn: bool,
 }
 
 /// The seeds of every target, by the target's name.
@@ -35,7 +37,7 @@ pub(crate) fn folder(target: &str) -> PathBuf {
 }
 
 fn seed(name: impl Into<String>, parts: &[&[u8]]) -> Seed {
-    Seed { name: name.into(), bytes: parts.concat() }
+    Seed { name: name.into(), bytes: parts.concat(), is_drawn: false }
 }
 
 /// A length of two bytes, the lower first, and the bytes.
