@@ -1,7 +1,7 @@
 //! Flags that several verbs share, named as geth names them, and the types that read their values.
 //! What follows from them (keys, chains) is made in `setup`.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 use devp2p::identity::{Enode, Enr, EnrError, NetList, NodeKey, PublicKey};
@@ -113,6 +113,21 @@ fn parse_key(text: &str) -> Result<NodeKey, String> {
     NodeKey::from_hex(text).map_err(|error| error.to_string())
 }
 
+/// A number of seconds, or a number with its unit.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit = match text.strip_prefix(digits).unwrap_or_default() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("write a number with ms, s, m or h".to_owned()),
+    };
+    let number: f64 =
+        digits.parse().map_err(|_| "write a number with ms, s, m or h, such as 30s".to_owned())?;
+    Duration::try_from_secs_f64(number * unit).map_err(|_| "write a positive number of seconds".to_owned())
+}
+
 /// A node as a verb's argument: an enode URL or a node record.
 #[derive(Clone, Debug)]
 pub(crate) struct Target(pub(crate) Enode);
@@ -146,6 +161,16 @@ mod tests {
         assert_eq!("extip:10.1.2.3".parse(), Ok(Nat::ExtIp([10, 1, 2, 3].into())));
         for bad in ["extip:", "extip:host", "upnp", "extip"] {
             assert!(bad.parse::<Nat>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_duration("0.5m"), Ok(Duration::from_secs(30)));
+        for bad in ["", "s", "-1s", "1d", "NaN", "1e400", "ten"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -23,3 +23,25 @@ pub(crate) fn ip_of(number: u32) -> IpAddr {
 pub(crate) fn endpoint_of(number: u32) -> Endpoint {
     Endpoint { ip: ip_of(number), udp: PORT, tcp: PORT }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_node_has_a_public_network_of_its_own() {
+        let numbers = (0..1_000).chain(MAX_NODES - 1_000..MAX_NODES);
+        let networks: BTreeSet<[u8; 3]> = numbers
+            .map(|number| match ip_of(number) {
+                IpAddr::V4(ip) if !ip.is_private() && !ip.is_loopback() && ip.octets()[0] < 100 => {
+                    let [a, b, c, _] = ip.octets();
+                    [a, b, c]
+                }
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(networks.len(), 2_000);
+    }
+}

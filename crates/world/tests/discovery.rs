@@ -1,5 +1,5 @@
 //! Discovery over hundreds of nodes: lookups find the true nearest nodes, and loss or a parting of the network does no
-//! lasting harm. `devp2p sim discovery --seed N` replays the first of these.
+//! lasting harm. A test that fails prints the command line that replays its run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
@@ -14,8 +14,8 @@ const SEEDS: std::ops::RangeInclusive<u64> = 1..=10;
 const FAULT_SEEDS: std::ops::RangeInclusive<u64> = 1..=if cfg!(feature = "thorough") { 10 } else { 3 };
 
 /// Runs a scenario twice a seed, on two threads: the traces are equal, and the claim holds.
-fn holds_for(seeds: impl Iterator<Item = u64>, settings: &DiscoverySettings) {
-    for seed in seeds {
+fn holds_for(seeds: impl Iterator<Item = u64>, settings: &DiscoverySettings) -> Vec<DiscoveryReport> {
+    let run = |seed| {
         let settings = DiscoverySettings { seed, ..settings.clone() };
         let run = || run_discovery(&settings, &mut |_| ControlFlow::Continue(()));
         let (first, second) = std::thread::scope(|scope| {
@@ -23,14 +23,17 @@ fn holds_for(seeds: impl Iterator<Item = u64>, settings: &DiscoverySettings) {
             (run(), second.join().unwrap())
         });
         let DiscoveryReport { right, lookups, found, slowest, datagrams, .. } = &first;
+        let command = settings.command();
         println!(
-            "seed {seed}: {right} of {lookups} right, {found:.4} found, slowest {slowest:?}, {datagrams} datagrams"
+            "{command}: {right} of {lookups} right, {found:.4} found, slowest {slowest:?}, {datagrams} datagrams"
         );
-        assert_eq!(first.trace, second.trace, "seed {seed}: two runs differ");
-        assert_eq!(first, second, "seed {seed}: two runs differ");
-        assert!(first.holds, "seed {seed}: only {right} of {lookups} lookups were right; {settings:?}");
+        assert_eq!(first.trace, second.trace, "two runs differ: {command}");
+        assert_eq!(first, second, "two runs differ: {command}");
+        assert!(first.holds, "only {right} of {lookups} lookups were right: {command}");
         assert_eq!(*lookups, settings.lookups);
-    }
+        first
+    };
+    seeds.map(run).collect()
 }
 
 #[test]
@@ -56,6 +59,23 @@ fn a_parting_of_ten_minutes_does_no_lasting_harm() {
 #[test]
 fn nodes_that_come_and_go_do_no_lasting_harm() {
     holds_for(1..=1, &DiscoverySettings { churn: 2.0, ..DiscoverySettings::default() });
+}
+
+#[test]
+fn a_node_that_joins_under_loss_is_no_stranger_after_a_minute() {
+    let settings = DiscoverySettings {
+        nodes: 100,
+        loss: 0.1,
+        churn: 3.0,
+        duration: 20 * MINUTE,
+        ..DiscoverySettings::default()
+    };
+    for report in holds_for(1..=1, &settings) {
+        let poorest = report.samples.iter().skip(1).map(|sample| sample.live_min).min();
+        assert!(poorest >= Some(16), "{poorest:?} live nodes in the poorest table");
+        let joined: usize = report.samples.iter().map(|sample| sample.young).sum();
+        assert!(joined > 50, "only {joined} nodes joined");
+    }
 }
 
 #[test]

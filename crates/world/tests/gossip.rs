@@ -1,5 +1,5 @@
 //! Whole nodes that find each other by discovery and gossip until all have all: under loss, broken connections, restarts
-//! and partings. `devp2p sim gossip --seed N` replays the first of these.
+//! and partings. A test that fails prints the command line that replays its run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
@@ -20,26 +20,6 @@ const SEEDS: std::ops::RangeInclusive<u64> = 1..=if cfg!(feature = "thorough") {
 /// Pairs of nodes that dial each other.
 const DIALS: u64 = if cfg!(feature = "thorough") { 10_000 } else { 300 };
 
-/// The command that shows a run to people.
-fn command(settings: &GossipSettings) -> String {
-    let GossipSettings { transactions, blocks, loss, churn, seed, .. } = settings;
-    let default = GossipSettings::default();
-    let mut command = format!("devp2p sim gossip --seed {seed}");
-    if *transactions != default.transactions {
-        command += &format!(" --transactions {transactions}");
-    }
-    if *blocks != default.blocks {
-        command += &format!(" --blocks {blocks}");
-    }
-    if *loss != default.loss {
-        command += &format!(" --loss {}", loss * 100.0);
-    }
-    if *churn != default.churn {
-        command += &format!(" --churn {}", churn * 100.0);
-    }
-    command
-}
-
 /// Runs a scenario twice a seed, on two threads: the traces are equal, and all have all in the end.
 fn holds_for(seeds: impl Iterator<Item = u64>, settings: &GossipSettings) -> Vec<GossipReport> {
     let run = |seed| {
@@ -49,7 +29,7 @@ fn holds_for(seeds: impl Iterator<Item = u64>, settings: &GossipSettings) -> Vec
             let second = scope.spawn(run);
             (run(), second.join().unwrap())
         });
-        let (command, last) = (command(&settings), *first.samples.last().unwrap());
+        let (command, last) = (settings.command(), *first.samples.last().unwrap());
         println!("{command}: settled {:?}, {:?}, {last:?}", first.settled, first.faults);
         assert_eq!(first.trace, second.trace, "two runs differ: {command}");
         assert_eq!(first, second, "two runs differ: {command}");

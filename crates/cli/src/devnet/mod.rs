@@ -13,7 +13,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use crate::{failure::Failure, output::say};
+use crate::{args::parse_duration, failure::Failure, output::say};
 
 /// The most nodes: each has two sockets, a few tasks and its own pool and chain.
 const MAX_NODES: usize = 200;
@@ -99,34 +99,9 @@ fn parse_block_time(text: &str) -> Result<Duration, String> {
     if duration >= MIN_BLOCK_TIME { Ok(duration) } else { Err(format!("write at least {MIN_BLOCK_TIME:?}")) }
 }
 
-/// A number of seconds, or a number with its unit.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let unit = match text.strip_prefix(digits).unwrap_or_default() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        _ => return Err("write a number with ms, s, m or h".to_owned()),
-    };
-    let number: f64 =
-        digits.parse().map_err(|_| "write a number with ms, s, m or h, such as 30s".to_owned())?;
-    Duration::try_from_secs_f64(number * unit).map_err(|_| "write a positive number of seconds".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(parse_duration("0.5m"), Ok(Duration::from_secs(30)));
-        for bad in ["", "s", "-1s", "1d", "NaN", "1e400", "ten"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn nonsense_is_refused() {

@@ -189,6 +189,18 @@ impl Panel {
     }
 }
 
+/// What came a second in the time up to each moment, of what had come in all by then.
+pub(super) fn rates(totals: impl Iterator<Item = (Duration, f64)>) -> Vec<(Duration, f64)> {
+    let mut before = (Duration::ZERO, 0.0);
+    let rate = |now: (Duration, f64)| {
+        let ((at, total), (then, less)) = (now, std::mem::replace(&mut before, now));
+        let seconds = at.saturating_sub(then).as_secs_f64();
+        // The last sample of a run may come at the moment of the one before.
+        (seconds > 0.0).then(|| (at, (total - less) / seconds))
+    };
+    totals.filter_map(rate).collect()
+}
+
 /// How a time becomes a place on the time axis.
 #[derive(Clone, Copy)]
 struct Axis {
@@ -279,6 +291,12 @@ mod tests {
             let svg = chart(points).to_svg();
             assert!(svg.contains("virtual time") && !svg.contains("NaN"), "{svg}");
         }
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between_samples() {
+        let totals = minutes(&[(1, 600.0), (2, 900.0), (2, 900.0), (4, 900.0)]);
+        assert_eq!(rates(totals.into_iter()), minutes(&[(1, 10.0), (2, 5.0), (4, 0.0)]));
     }
 
     #[test]

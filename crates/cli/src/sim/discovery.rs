@@ -10,24 +10,26 @@ use clap::Args;
 use world::discovery::{DiscoveryReport, DiscoverySample, DiscoverySettings, run_discovery};
 
 use super::{
-    chart::{Chart, Line, Panel},
-    input::{Hours, OutputArgs, Percent, parse_churn, parse_hours, parse_loss, parse_minutes, parse_nodes},
+    chart::{Chart, Line, Panel, rates},
+    input::{Hours, OutputArgs, Percent, parse_churn, parse_count, parse_hours, parse_loss, parse_minutes},
     progress::clock,
     run::{Scenario, Verdict},
 };
 use crate::failure::Failure;
 
+/// The most nodes: 10,000 hold five gigabytes, at half a megabyte each.
+const MAX_NODES: usize = 10_000;
 /// The most nodes that a run starts, one after the other: half a megabyte each, and those that have left are kept too.
 const MAX_STARTED: f64 = 20_000.0;
 
 /// Nodes join through one bootnode; in the end lookups of random targets are compared with the truth.
 ///
-/// Without other flags the run is that of the tests in crates/world/tests/discovery.rs: `--seed N` replays the one that
-/// failed with seed N; `--loss 5`, `--churn 200` and `--hours 0.5 --partition 10..20` those with faults.
+/// Without other flags the run is that of the first test in crates/world/tests/discovery.rs. A test that fails prints
+/// the command line of its run.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DiscoveryCommand {
     /// How many nodes.
-    #[arg(long, default_value_t = defaults().nodes, value_parser = parse_nodes, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = defaults().nodes, value_parser = parse_count::<2, MAX_NODES>, allow_negative_numbers = true)]
     nodes: usize,
     /// Datagrams lost, per cent: 5 or 5%.
     #[arg(long, value_name = "PERCENT", default_value_t = Percent(defaults().loss), value_parser = parse_loss,
@@ -120,12 +122,14 @@ impl Scenario for DiscoverySettings {
             report;
         let mut rows = vec![("settings", told(settings))];
         if let Some(last) = report.samples.last() {
-            let DiscoverySample { at, running, live_mean, live_min, .. } = last;
+            let DiscoverySample { at, running, young, live_mean, live_min, .. } = last;
             rows.push(("nodes", format!("{running} running after {}", clock(*at))));
             let seconds = at.as_secs_f64() * *running as f64;
             let rate = last.datagrams as f64 / seconds;
             rows.push(("traffic", format!("{rate:.2} datagrams a second to each node")));
-            rows.push(("tables", format!("{live_mean:.1} live nodes on average, {live_min} in the poorest")));
+            rows.push(("tables", format!(
+                "{live_mean:.1} live nodes on average, {live_min} in the poorest; {young} joined within a minute do not count"
+            )));
         }
         if *lookups > 0 {
             let (slowest, percent) = (slowest.as_secs_f64(), *right as f64 / *lookups as f64 * 100.0);
@@ -148,6 +152,7 @@ impl Scenario for DiscoverySettings {
         let live = |number: fn(&DiscoverySample) -> f64| {
             samples.iter().map(|sample| (sample.at, number(sample))).collect()
         };
+        let datagrams = samples.iter().map(|sample| (sample.at, sample.datagrams as f64));
         let panels = vec![
             Panel {
                 unit: "% of the lookups",
@@ -169,7 +174,7 @@ impl Scenario for DiscoverySettings {
             Panel {
                 unit: "datagrams a second",
                 top: None,
-                lines: vec![Line { name: "datagrams delivered", points: rates(samples) }],
+                lines: vec![Line { name: "datagrams delivered", points: rates(datagrams) }],
             },
         ];
         Chart {
@@ -198,18 +203,6 @@ fn told(settings: &DiscoverySettings) -> String {
     )
 }
 
-/// Datagrams a second in the time up to each sample.
-fn rates(samples: &[DiscoverySample]) -> Vec<(Duration, f64)> {
-    let mut before = (Duration::ZERO, 0);
-    let rate = |sample: &DiscoverySample| {
-        let seconds = sample.at.saturating_sub(before.0).as_secs_f64();
-        let datagrams = sample.datagrams.saturating_sub(before.1);
-        before = (sample.at, sample.datagrams);
-        (sample.at, datagrams as f64 / seconds)
-    };
-    samples.iter().map(rate).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -222,40 +215,28 @@ mod tests {
         command: DiscoveryCommand,
     }
 
-    fn settings(words: &[&str]) -> DiscoverySettings {
-        let words = ["discovery"].iter().chain(words);
+    fn settings(line: &str) -> DiscoverySettings {
+        let words = line.split(' ').skip_while(|word| *word != "discovery");
         Words::try_parse_from(words).unwrap().command.settings().unwrap()
     }
 
     #[test]
-    fn a_seed_alone_replays_the_tests_of_the_world() {
-        assert_eq!(settings(&["--seed", "7"]), DiscoverySettings { seed: 7, ..DiscoverySettings::default() });
+    fn the_line_that_a_failed_test_prints_replays_it() {
         let parted = DiscoverySettings {
             duration: Duration::from_secs(1_800),
             partition: Some(Duration::from_secs(600)..Duration::from_secs(1_200)),
             ..DiscoverySettings::default()
         };
-        assert_eq!(settings(&["--hours", "0.5", "--partition", "10..20"]), parted);
-        assert_eq!(
-            settings(&["--loss", "5"]),
-            DiscoverySettings { loss: 0.05, ..DiscoverySettings::default() }
-        );
-    }
-
-    #[test]
-    fn rates_are_of_the_time_between_samples() {
-        let sample = |minute: u64, datagrams| DiscoverySample {
-            at: Duration::from_secs(minute * 60),
-            running: 2,
-            live_mean: 1.0,
-            live_min: 1,
-            probes: 0,
-            probes_right: 0,
-            datagrams,
-            bytes: 0,
+        let changed = DiscoverySettings {
+            nodes: 7,
+            loss: 0.07,
+            churn: 0.57,
+            seed: u64::MAX,
+            duration: Duration::from_secs(301),
+            ..DiscoverySettings::default()
         };
-        let rates: Vec<f64> =
-            rates(&[sample(1, 600), sample(2, 900)]).into_iter().map(|(_, rate)| rate).collect();
-        assert_eq!(rates, [10.0, 5.0]);
+        for run in [DiscoverySettings::default(), parted, changed] {
+            assert_eq!(settings(&run.command()), run, "{}", run.command());
+        }
     }
 }

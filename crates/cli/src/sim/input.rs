@@ -1,16 +1,24 @@
-//! How the flags of `sim` are read: shares in per cent, hours of virtual time, and the most that is simulated.
+//! How the flags of `sim` are read: counts, shares in per cent, spans of virtual time.
 //! What the numbers mean to a scenario, and their defaults, stands in the crate world.
 
-use std::{fmt, ops::Range, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::Args;
 
-/// The most nodes: 10,000 hold five gigabytes, at half a megabyte each.
-const MAX_NODES: usize = 10_000;
+use crate::args::parse_duration;
+
 /// The shortest run: below a minute nodes have not found each other.
 const MIN_HOURS: f64 = 0.0166;
 /// The longest run: a week.
 const MAX_HOURS: f64 = 168.0;
+/// The same for runs that are told in smaller units.
+const SPANS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(168);
 /// The most churn, in per cent an hour: every node 60 times an hour. A node that lives shorter never takes part.
 const MAX_CHURN: f64 = 6_000.0;
 /// Seconds of an hour.
@@ -62,11 +70,24 @@ impl fmt::Display for Hours {
     }
 }
 
-/// Reads `--nodes`.
-pub(super) fn parse_nodes(text: &str) -> Result<usize, String> {
+/// A span of virtual time, written with its unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
+            seconds => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+/// Reads a count, such as that of `--nodes`.
+pub(super) fn parse_count<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count @ 2..=MAX_NODES) => Ok(count),
-        _ => Err(format!("write a number from 2 to {MAX_NODES}")),
+        Ok(count) if (LEAST..=MOST).contains(&count) => Ok(count),
+        _ => Err(format!("write a number from {LEAST} to {MOST}")),
     }
 }
 
@@ -95,6 +116,12 @@ pub(super) fn parse_hours(text: &str) -> Result<Hours, String> {
         }
         _ => Err(format!("write a number of hours from {MIN_HOURS} to {MAX_HOURS}")),
     }
+}
+
+/// Reads `--duration`, to the second.
+pub(super) fn parse_span(text: &str) -> Result<Span, String> {
+    let span = Duration::from_secs(parse_duration(text)?.as_secs_f64().round() as u64);
+    if SPANS.contains(&span) { Ok(Span(span)) } else { Err("write a time from 1m to 168h".to_owned()) }
 }
 
 /// Reads two moments in minutes, such as `10..20`.
@@ -140,16 +167,20 @@ mod tests {
         for bad in ["10", "10..", "20..10", "10..10", "-1..5", "a..b", "1..99999999"] {
             assert!(parse_minutes(bad).is_err(), "{bad}");
         }
+        for bad in ["0", "59", "59s", "-5m", "169h", "NaN", "", "5 minutes"] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
         for bad in ["0", "1", "-5", "10001", "18446744073709551616", "many", "1.5"] {
-            assert!(parse_nodes(bad).is_err(), "{bad}");
+            assert!(parse_count::<2, 10_000>(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn hours_read_back_as_written() {
+    fn times_read_back_as_written() {
         for seconds in [60, 61, 600, 720, 1_234, 3_600, 86_399, 604_800] {
-            let hours = Hours(Duration::from_secs(seconds));
+            let (hours, span) = (Hours(Duration::from_secs(seconds)), Span(Duration::from_secs(seconds)));
             assert_eq!(parse_hours(&hours.to_string()), Ok(hours));
+            assert_eq!(parse_span(&span.to_string()), Ok(span));
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod chart;
 mod discovery;
+mod gossip;
 mod input;
 mod plot_file;
 mod progress;
@@ -12,18 +13,20 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use self::discovery::DiscoveryCommand;
+use self::{discovery::DiscoveryCommand, gossip::GossipCommand};
 use crate::failure::Failure;
 
 /// Run a simulated network from a seed.
 #[derive(Subcommand)]
 pub(crate) enum SimCommand {
     Discovery(DiscoveryCommand),
+    Gossip(GossipCommand),
 }
 
 /// Runs the scenario. Exit code 0 only when what it claims held to the end.
 pub(crate) async fn run(command: SimCommand) -> Result<ExitCode, Failure> {
     match command {
         SimCommand::Discovery(command) => run::run(command.settings()?, command.output).await,
+        SimCommand::Gossip(command) => run::run(command.settings()?, command.output).await,
     }
 }

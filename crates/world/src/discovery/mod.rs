@@ -31,6 +31,7 @@ struct Member {
     host: HostId,
     addr: SocketAddr,
     node_id: NodeId,
+    started: Instant,
     /// Lookups of the owner that run.
     lookups: BTreeMap<LookupId, u64>,
 }
@@ -104,6 +105,7 @@ impl Discoveries {
             curve: SimCurve::new(key, self.rng.random()),
             host,
             addr: SocketAddr::new(ip, PORT),
+            started: self.net.now().instant,
             lookups: BTreeMap::new(),
         };
         self.members.insert(index, member);
@@ -137,6 +139,11 @@ impl Discoveries {
     /// How many live nodes the table of a node that runs has.
     pub fn live_count(&self, index: usize) -> usize {
         self.members[&index].machine.table().live_count()
+    }
+
+    /// How long a node that runs has run.
+    pub fn age(&self, index: usize) -> Duration {
+        self.net.now().instant.saturating_duration_since(self.members[&index].started)
     }
 
     /// Starts a lookup from a node that runs.

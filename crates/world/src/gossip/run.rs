@@ -1,4 +1,5 @@
 //! A run of the scenario: an agenda of what happens when, worked off in the order of time, and the books that are kept.
+//! When all have all is decided here, and asked of chains and pools, not of the books alone.
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
