@@ -556,11 +556,14 @@ mod tests {
 
     const NO_STRING: EnrError = EnrError::Rlp(DecoderError::RlpExpectedToBeData);
 
+    /// An entry's name, its value if it is there, and what is wrong with it.
+    type Row = (&'static str, Option<Vec<u8>>, Option<EnrError>);
+
     #[test]
     fn u20_malformed_addresses_and_ports_are_typed_errors() {
         let (id, v4, key_name, key) = (text("id"), text("v4"), text("secp256k1"), compressed_key());
         let of_len = |len: usize| Some(rlp::encode(&vec![9; len]).to_vec());
-        let mut rows: Vec<(&str, Option<Vec<u8>>, Option<EnrError>)> = vec![
+        let mut rows: Vec<Row> = vec![
             ("ip", Some(vec![0xc4, 1, 2, 3, 4]), Some(NO_STRING)),
             ("ip6", Some([&[0xd0][..], &[1; 16]].concat()), Some(NO_STRING)),
         ];

@@ -1,6 +1,8 @@
 //! What records and URLs cost while they are read, counted by the allocator. They come from anybody, so the most they
 //! may cost is a number, however they are made.
 
+#![allow(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+
 #[path = "../../../tests/counting/mod.rs"]
 mod counting;
 

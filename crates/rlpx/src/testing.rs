@@ -1,28 +1,6 @@
 //! Connections without sockets, for tests: two sessions with a wire between them ([`SessionPair`]), and a peer that shakes
 //! hands as it should and then sends what a test likes ([`ScriptedPeer`]). Feature `testing`, for `[dev-dependencies]`.
 //! Nothing here is secret or random: keys and all that is drawn follow from seeds.
-//!
-//! A protocol's own messages, there and back, in virtual time:
-//!
-//! ```
-//! use std::time::Duration;
-//!
-//! use rlpx::{CapabilityName, LocalCapability, SharedMessage, testing::SessionPair};
-//!
-//! let chat = LocalCapability::new(CapabilityName::new("chat")?, 1, 2);
-//! let mut pair = SessionPair::connect(vec![chat]);
-//!
-//! // The payload is RLP: here the text "hello". The capability is the first that both have, the code its second.
-//! pair.send_from_dialer(0, &SharedMessage::new(1, (&b"\x85hello"[..]).into()))?;
-//! pair.pump();
-//! let (capability, message) = pair.listener.messages.remove(0);
-//! assert_eq!((capability, message.code, &message.payload[..]), (0, 1, &b"\x85hello"[..]));
-//!
-//! // A minute of silence passes: the sessions ping each other and stay.
-//! pair.pass(Duration::from_secs(60));
-//! assert!(pair.dialer.session.is_running() && pair.listener.session.is_running());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 mod pair;
 mod scripted;

@@ -1,7 +1,7 @@
 //! The packets against the public vectors of EIP-8, and against every damage that can be listed:
 //! each flipped bit, each length and kind. Each short prefix in each field is `tests/wire/malformed.rs`.
 
-#![expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::net::IpAddr;
 

@@ -138,7 +138,7 @@ fn skip_short_strings(mut bytes: &[u8]) -> Result<&[u8], RlpFault> {
         && first < LONG_STRING
     {
         let len = usize::from(first.saturating_sub(EMPTY_STRING));
-        if let (1, [..EMPTY_STRING, ..]) = (len, behind) {
+        if len == 1 && behind.first().is_some_and(|byte| *byte < EMPTY_STRING) {
             return Err(RlpFault::NotCanonical);
         }
         bytes = behind.get(len..).ok_or(RlpFault::Header)?;

@@ -14,7 +14,7 @@ const ROUND_KEYS: usize = 15;
 /// AES-256 with one key, encrypting only.
 pub(super) enum BlockCipher {
     #[cfg(target_arch = "x86_64")]
-    Native(zeroize::Zeroizing<[[u8; MAC_LEN]; ROUND_KEYS]>),
+    Native(Box<zeroize::Zeroizing<[[u8; MAC_LEN]; ROUND_KEYS]>>),
     Portable(Box<aes::Aes256Enc>),
 }
 
@@ -23,7 +23,7 @@ impl BlockCipher {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("aes") {
             // SAFETY: the processor has AES-NI.
-            return Self::Native(zeroize::Zeroizing::new(unsafe { native::expand(key) }));
+            return Self::Native(Box::new(unsafe { native::expand(key) }.into()));
         }
         Self::portable(key)
     }

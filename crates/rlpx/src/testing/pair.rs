@@ -115,6 +115,28 @@ impl End {
 }
 
 /// Two connected nodes, and the time.
+///
+/// A protocol's own messages, there and back, in virtual time:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use rlpx::{CapabilityName, LocalCapability, SharedMessage, testing::SessionPair};
+///
+/// let chat = LocalCapability::new(CapabilityName::new("chat")?, 1, 2);
+/// let mut pair = SessionPair::connect(vec![chat]);
+///
+/// // The payload is RLP: here the text "hello". The capability is the first that both have, the code its second.
+/// pair.send_from_dialer(0, &SharedMessage::new(1, (&b"\x85hello"[..]).into()))?;
+/// pair.pump();
+/// let (capability, message) = pair.listener.messages.remove(0);
+/// assert_eq!((capability, message.code, &message.payload[..]), (0, 1, &b"\x85hello"[..]));
+///
+/// // A minute of silence passes: the sessions ping each other and stay.
+/// pair.pass(Duration::from_secs(60));
+/// assert!(pair.dialer.session.is_running() && pair.listener.session.is_running());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SessionPair {
     /// The node that dialled.
     pub dialer: End,
