@@ -4,7 +4,7 @@
 
 mod seeds;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use hostile::Verdict;
 
@@ -18,11 +18,11 @@ const MAX_INPUT_LEN: usize = 4096;
 fn corpus(target: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = seeds::folder(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let read = |path: std::path::PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read(path).unwrap())
+    let read = |path: PathBuf| {
+        let name = path.file_name().expect("a file of a folder").to_string_lossy().into_owned();
+        (name, fs::read(path).expect("a file"))
     };
-    entries.map(|entry| read(entry.unwrap().path())).collect()
+    entries.map(|entry| read(entry.expect("a readable folder").path())).collect()
 }
 
 /// Replays a corpus and prints what came of it.
