@@ -4,7 +4,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use clap::Args;
-use world::gossip::{GossipReport, GossipSample, GossipSettings, Propagation, run_gossip};
+use world::gossip::{Faults, GossipReport, GossipSample, GossipSettings, Propagation, run_gossip};
 
 use super::{
     chart::{Chart, Line, Panel, rates},
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// The most nodes: two megabytes each, and a second of the computer for every minute of theirs.
-const MAX_NODES: usize = 500;
+/// The most nodes: a hundred take two seconds for a minute of theirs, and more with every transaction.
+const MAX_NODES: usize = 200;
 /// The most transactions: what a node that has lost its pool takes from one peer at once (eth-wire, MAX_QUEUED_HASHES
 /// and MAX_TRACKED_HASHES_PER_PEER: 4,096).
 const MAX_TRANSACTIONS: usize = 4_000;
@@ -23,6 +23,8 @@ const MAX_TRANSACTIONS: usize = 4_000;
 const MAX_BLOCKS: usize = 1_000;
 /// The most peers of a node: geth's default.
 const MAX_PEERS: usize = 50;
+/// Bytes of one, in the plot.
+const KILOBYTE: f64 = 1e3;
 
 /// Whole nodes find each other and gossip transactions and blocks until all have all.
 ///
@@ -139,10 +141,11 @@ impl Scenario for GossipSettings {
             let rate = last.bytes as f64 / (at.as_secs_f64() * *running as f64);
             rows.push(("traffic", format!("{rate:.0} bytes a second to each node")));
         }
-        let counts =
-            [(faults.breaks, "connections"), (faults.restarts, "restarts"), (faults.partings, "partings")];
-        let counts = counts.map(|(count, name)| format!("{count} {name}"));
-        rows.push(("faults", counts.join(", ").replace("connections", "broken connections")));
+        let Faults { breaks, restarts, partings } = faults;
+        rows.push((
+            "faults",
+            format!("{breaks} broken connections, {restarts} restarts, {partings} partings"),
+        ));
         if let Some(times) = &report.propagation {
             rows.push(("propagation", took(times)));
         }
@@ -204,9 +207,6 @@ impl Scenario for GossipSettings {
         Verdict::of(report.interrupted, report.holds)
     }
 }
-
-/// Bytes of one.
-const KILOBYTE: f64 = 1e3;
 
 fn told(settings: &GossipSettings) -> String {
     let GossipSettings { nodes, transactions, blocks, peers, loss, churn, seed, duration } = settings;

@@ -167,7 +167,7 @@ fn nonsense_is_refused_before_the_run() {
         refused(&with(&["sim", "discovery"], arguments), expected);
     }
     let gossip: &[(&[&str], &str)] = &[
-        (&["--nodes", "501"], "2 to 500"),
+        (&["--nodes", "201"], "2 to 200"),
         (&["--transactions", "4001"], "0 to 4000"),
         (&["--transactions", "-1"], "--transactions"),
         (&["--transactions", "0"], "nothing to gossip"),

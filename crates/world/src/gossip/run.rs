@@ -209,13 +209,18 @@ impl<'a> Run<'a> {
         self.nodes.with(index, |node, net| node.submit_transaction(net, transaction, announce_only));
     }
 
-    /// Whoever has the highest head makes the next block, so that there are no branches.
+    /// Somebody who has the last block makes the next, so that there are no branches. When all who have it are stopped, it
+    /// is made later: one of them runs again within seconds.
     fn make_block(&mut self) {
-        let height = |node: &Node| node.config().chain.head().number;
-        let highest =
-            self.nodes.running().max_by_key(|(index, node)| (height(node), std::cmp::Reverse(*index)));
-        let Some((index, node)) = highest else { return };
-        let config = node.config();
+        let last = self.last_block.as_ref().map(|block| block.header.hash);
+        let has_last = |node: &Node| last.is_none_or(|last| node.config().chain.head().hash == last);
+        let makers = self.nodes.running().filter(|(_, node)| has_last(node));
+        let makers: Vec<usize> = makers.map(|(index, _)| index).collect();
+        if makers.is_empty() {
+            return self.enter(self.nodes.net.elapsed().saturating_add(CHECK_INTERVAL), Action::MakeBlock);
+        }
+        let index = makers[self.rng.random_range(0..makers.len())];
+        let Some(config) = self.nodes.node(index).map(Node::config) else { return };
         let Some(parent) = config.chain.block_by_hash(&config.chain.head().hash) else { return };
         let (max_count, max_bytes) = BLOCK_LIMITS;
         let transactions = config.pool.oldest(max_count, max_bytes);
