@@ -82,6 +82,7 @@ mod expiring;
 mod frame;
 mod handshake;
 mod message;
+pub mod nat;
 pub mod p2p;
 mod peer;
 mod peer_set;
