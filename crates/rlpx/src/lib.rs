@@ -115,6 +115,8 @@ pub use driver::{
     MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received,
     Server, ServerBuilder, protocol,
 };
+#[cfg(feature = "nat")]
+pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use peer::{PeerId, PeerInfo};
 pub use server::CommandError;
 pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};

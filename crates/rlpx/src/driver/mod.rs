@@ -13,6 +13,8 @@ mod function;
 mod intake;
 mod link;
 mod listener;
+#[cfg(feature = "nat")]
+mod nat;
 mod peer_task;
 mod protocol;
 mod queue;
@@ -37,6 +39,8 @@ use tokio::{
 };
 
 use self::intake::Command;
+#[cfg(feature = "nat")]
+pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use self::{
     builder::{ConfigError, ServerBuilder},
     connection::{ConnectError, Connection, Received},
