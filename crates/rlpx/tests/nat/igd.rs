@@ -116,7 +116,8 @@ async fn read(stream: &mut TcpStream) -> Option<String> {
         }
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) {
             return Some(text.into_owned());
         }
@@ -290,7 +291,10 @@ async fn a_gateway_that_maps_for_ever_only_is_asked_so() {
     let nat = start(&igd.method());
     becomes(&nat, external(PUBLIC, TCP, UDP)).await;
     let asked = igd.seen.rest();
-    assert!(asked.iter().any(|asked| matches!(asked, Asked::Add { external: TCP, lease: 0, .. })), "{asked:?}");
+    assert!(
+        asked.iter().any(|asked| matches!(asked, Asked::Add { external: TCP, lease: 0, .. })),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -391,9 +395,21 @@ async fn s13_hostile_answers_do_no_harm_and_an_honest_one_later_counts() {
         (ok(&long), NatFault::TooLarge),
         // Declared length is not believed, and neither is a lack of one.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n".to_vec(), NatFault::Malformed),
-        (format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}", long.len()).into(), NatFault::TooLarge),
+        (
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}", long.len()).into(),
+            NatFault::TooLarge,
+        ),
         (format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n").into(), NatFault::Malformed),
-        ("HTTP/1.1 200 OK\r\n".to_owned().into_bytes().into_iter().chain("A: b\r\n".repeat(500).into_bytes()).chain(*b"\r\n").collect(), NatFault::Malformed),
+        (
+            "HTTP/1.1 200 OK\r\n"
+                .to_owned()
+                .into_bytes()
+                .into_iter()
+                .chain("A: b\r\n".repeat(500).into_bytes())
+                .chain(*b"\r\n")
+                .collect(),
+            NatFault::Malformed,
+        ),
         (vec![0xff; 4_096], NatFault::Malformed),
         (ok(&deep), NatFault::Malformed),
         (ok(bomb), NatFault::Malformed),
@@ -409,8 +425,10 @@ async fn s13_hostile_answers_do_no_harm_and_an_honest_one_later_counts() {
         within(async {
             while nat.faults().count(fault) == 0 {
                 tokio::task::yield_now().await;
-                let others = [NatFault::TooLarge, NatFault::Malformed, NatFault::Unreachable, NatFault::Silent];
-                let other = others.into_iter().find(|other| *other != fault && nat.faults().count(*other) > 0);
+                let others =
+                    [NatFault::TooLarge, NatFault::Malformed, NatFault::Unreachable, NatFault::Silent];
+                let other =
+                    others.into_iter().find(|other| *other != fault && nat.faults().count(*other) > 0);
                 assert_eq!(other, None, "{name}");
             }
         })
@@ -424,7 +442,9 @@ async fn s13_hostile_answers_do_no_harm_and_an_honest_one_later_counts() {
 
 #[tokio::test]
 async fn s13_soap_that_is_no_answer_maps_nothing() {
-    for says in [ok("not xml"), ok(&soap("Other", "")), ok(&"<a>".repeat(20_000)), fault(0), http("200 OK", "")] {
+    for says in
+        [ok("not xml"), ok(&soap("Other", "")), ok(&"<a>".repeat(20_000)), fault(0), http("200 OK", "")]
+    {
         let mut igd = Igd::start().await;
         let nat = start(&igd.method());
         becomes(&nat, external(PUBLIC, TCP, UDP)).await;

@@ -15,7 +15,9 @@ use rlpx::{Nat, NatConfig, NatConfigError};
 #[test]
 fn s13_nothing_is_asked_from_a_loopback_address_unless_the_target_is_named() {
     for method in ["any", "upnp", "pmp", "pcp", "stun"] {
-        for listen in [IpAddr::V4(Ipv4Addr::LOCALHOST), "::1".parse().unwrap(), "::ffff:127.0.0.1".parse().unwrap()] {
+        for listen in
+            [IpAddr::V4(Ipv4Addr::LOCALHOST), "::1".parse().unwrap(), "::ffff:127.0.0.1".parse().unwrap()]
+        {
             let method = method.parse().unwrap();
             let config = NatConfig { method, listen, tcp: 1, udp: None };
             // Outside a runtime: a task would not even start.

@@ -11,8 +11,8 @@ use std::{
 use rlpx::{
     Nat,
     nat::{
-        ADDRESS_INTERVAL, External, MAPPING_LEASE, MAX_FAILURES, MIN_RENEWAL, NatFault, RENEW_AFTER, RETRY_AFTER,
-        RETRY_JITTER,
+        ADDRESS_INTERVAL, External, MAPPING_LEASE, MAX_FAILURES, MIN_RENEWAL, NatFault, RENEW_AFTER,
+        RETRY_AFTER, RETRY_JITTER,
     },
 };
 use tokio::{net::UdpSocket, task::AbortHandle, time::pause};
@@ -126,7 +126,8 @@ fn answer(request: &[u8], mood: &Mood) -> (Vec<u8>, Option<Mapped>) {
             (answer.concat(), Some(mapped))
         }
         _ => {
-            let mapped = Mapped { protocol: request[36], internal: word(40), external: word(42), lease: long(4) };
+            let mapped =
+                Mapped { protocol: request[36], internal: word(40), external: word(42), lease: long(4) };
             let (external, lease) = granted(mapped, mood);
             let answer = [
                 &[2, 129, 0, mood.code],
@@ -142,7 +143,11 @@ fn answer(request: &[u8], mood: &Mood) -> (Vec<u8>, Option<Mapped>) {
 }
 
 fn granted(mapped: Mapped, mood: &Mood) -> (u16, u32) {
-    if mapped.lease == 0 { (0, 0) } else { (mapped.external + mood.shift, mood.lease.unwrap_or(mapped.lease)) }
+    if mapped.lease == 0 {
+        (0, 0)
+    } else {
+        (mapped.external + mood.shift, mood.lease.unwrap_or(mapped.lease))
+    }
 }
 
 /// Both ports with `lease`, in seconds.
@@ -162,7 +167,11 @@ async fn mapped(kind: &str, shift: u16) -> (Gateway, Nat) {
     let nat = start(&format!("{kind}:{}", gateway.ip));
     becomes(&nat, external(PUBLIC, TCP + shift, UDP + shift)).await;
     if kind == "pcp" {
-        assert_eq!(gateway.seen.next().await, Mapped { external: 0, lease: 0, ..asked(0, 0)[0] }, "the probe");
+        assert_eq!(
+            gateway.seen.next().await,
+            Mapped { external: 0, lease: 0, ..asked(0, 0)[0] },
+            "the probe"
+        );
     }
     assert_eq!(gateway.both().await, asked(LEASE, 0));
     (gateway, nat)
@@ -268,10 +277,9 @@ async fn s13_an_external_address_that_is_not_global_is_never_told() {
 
 #[tokio::test]
 async fn s13_absurd_leases_are_renewed_no_sooner_than_a_minute_and_no_later_than_eight() {
-    for (lease, sooner, renewed_after) in [
-        (1, MIN_RENEWAL / 2, MIN_RENEWAL),
-        (u32::MAX, RENEW_AFTER / 2, RENEW_AFTER),
-    ] {
+    for (lease, sooner, renewed_after) in
+        [(1, MIN_RENEWAL / 2, MIN_RENEWAL), (u32::MAX, RENEW_AFTER / 2, RENEW_AFTER)]
+    {
         let mut gateway = Gateway::start().await;
         gateway.change(|mood| mood.lease = Some(lease));
         let nat = start(&format!("pmp:{}", gateway.ip));
