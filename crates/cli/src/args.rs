@@ -4,7 +4,10 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
-use devp2p::identity::{Enode, Enr, EnrError, NetList, NodeKey, PublicKey};
+use devp2p::{
+    identity::{Enode, Enr, EnrError, NetList, NodeKey, PublicKey},
+    rlpx::nat::{NatMethod, NatMethodError},
+};
 
 /// geth's default port, for TCP and UDP.
 const DEFAULT_PORT: u16 = 30303;
@@ -43,7 +46,8 @@ pub(crate) struct NetworkArgs {
     /// Nodes to stay connected to: enode URLs, separated by commas.
     #[arg(long, value_name = "ENODES", value_delimiter = ',')]
     pub(crate) peers: Vec<Enode>,
-    /// The address that others reach this node at: none, or extip:IP.
+    /// How others reach this node: none, extip:IP, any, upnp[:GATEWAY], pmp[:IP], pcp[:IP], or stun[:HOST[:PORT]]. All but the
+    /// first two ask the router or a server.
     #[arg(long, value_name = "NAT", default_value = "none")]
     pub(crate) nat: Nat,
     /// Talk to these networks only: CIDR masks, separated by commas.
@@ -86,12 +90,14 @@ pub(crate) struct PingArgs {
 }
 
 /// `--nat`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Nat {
     /// Others reach the node where it listens.
     None,
     /// Others reach the node at this address.
     ExtIp(IpAddr),
+    /// A gateway or a server is asked.
+    Ask(NatMethod),
 }
 
 impl FromStr for Nat {
@@ -104,7 +110,7 @@ impl FromStr for Nat {
                 .parse()
                 .map(Self::ExtIp)
                 .map_err(|_| format!("{ip:?} is not an IP address: write extip:IP")),
-            _ => Err("write none or extip:IP".to_owned()),
+            _ => text.parse().map(Self::Ask).map_err(|error: NatMethodError| error.to_string()),
         }
     }
 }
@@ -159,7 +165,12 @@ mod tests {
     fn nat_reads_geths_words() {
         assert_eq!("none".parse(), Ok(Nat::None));
         assert_eq!("extip:10.1.2.3".parse(), Ok(Nat::ExtIp([10, 1, 2, 3].into())));
-        for bad in ["extip:", "extip:host", "upnp", "extip"] {
+        assert_eq!("upnp".parse(), Ok(Nat::Ask(NatMethod::Upnp(None))));
+        assert_eq!(
+            "stun:[::1]:7".parse::<Nat>(),
+            "stun:[::1]:7".parse().map(Nat::Ask).map_err(|_: NatMethodError| String::new())
+        );
+        for bad in ["extip:", "extip:host", "upnp:", "extip", "none:1", "ask"] {
             assert!(bad.parse::<Nat>().is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use devp2p::{
-    Node, NodeBuilder,
+    Node, NodeBuilder, NodeEvent,
     eth_wire::{Chain, MemoryChain, MemoryPool},
 };
 use tokio::{
@@ -60,8 +60,13 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     say(node.enr());
     let mut status = interval(STATUS_INTERVAL);
     status.tick().await;
+    let mut events = node.events();
     loop {
         tokio::select! {
+            Some(event) = events.next() => if matches!(event, NodeEvent::Moved(_)) {
+                say(node.enode());
+                say(node.enr());
+            },
             _ = status.tick() => say(status_line(&node, chain.as_ref()).await),
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
@@ -94,6 +99,7 @@ fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
     match args.nat {
         Nat::None => builder,
         Nat::ExtIp(ip) => builder.external_ip(ip),
+        Nat::Ask(method) => builder.nat(method),
     }
 }
 

@@ -12,7 +12,7 @@ use discv4::Discv4;
 use eth_wire::{Chain, EthConfig, Pool};
 use identity::{CurveHandle, CurvePool, Endpoint, Enode, Host, NetList, NodeKey, Now};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
-use rlpx::{Protocol, Server, ServerConfig};
+use rlpx::{Nat, NatConfig, Protocol, Server, ServerConfig, nat::NatMethod};
 
 use crate::{
     Node, StartError,
@@ -30,13 +30,20 @@ pub struct NodeBuilder {
     key: Arc<NodeKey>,
     curve: Option<Arc<CurvePool>>,
     listen: ListenOn,
-    external_ip: Option<IpAddr>,
+    external: Reached,
     bootnodes: Vec<Enode>,
     discovery: discv4::Config,
     server: ServerConfig,
     client_name: String,
     protocols: Vec<Arc<dyn Protocol>>,
     eth: Option<Eth>,
+}
+
+/// How others reach the node.
+#[derive(Default)]
+struct Reached {
+    ip: Option<IpAddr>,
+    nat: Option<NatMethod>,
 }
 
 /// The chain that a node follows.
@@ -57,7 +64,7 @@ impl NodeBuilder {
                 udp: None,
                 discovery: true,
             },
-            external_ip: None,
+            external: Reached::default(),
             bootnodes: Vec::new(),
             discovery: discv4::Config::default(),
             server: ServerConfig::default(),
@@ -92,7 +99,15 @@ impl NodeBuilder {
     /// The address that others reach this node at, for its record. Default: the one it listens on.
     #[must_use]
     pub const fn external_ip(mut self, ip: IpAddr) -> Self {
-        self.external_ip = Some(ip);
+        self.external.ip = Some(ip);
+        self
+    }
+
+    /// Has the node's ports mapped, or its address looked for, as `method` says; what is learnt goes into its record, before
+    /// [`NodeBuilder::external_ip`]. Default: no, and then no gateway and no server is asked anything.
+    #[must_use]
+    pub fn nat(mut self, method: NatMethod) -> Self {
+        self.external.nat = Some(method);
         self
     }
 
@@ -185,6 +200,7 @@ impl NodeBuilder {
         });
         let endpoint = Endpoint { ip: self.advertised_ip(), udp: sockets.udp_port, tcp: sockets.tcp_port };
         let record = LocalRecord::new(Arc::clone(&self.key), endpoint, entries(&self.protocols), now())?;
+        let nat = self.start_nat(&sockets)?;
         let Sockets { tcp, udp, .. } = sockets;
         let discovery =
             udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
@@ -195,6 +211,7 @@ impl NodeBuilder {
         Ok(Node::new(Parts {
             endpoint,
             record,
+            nat,
             discovery,
             server,
             eth,
@@ -203,9 +220,16 @@ impl NodeBuilder {
         }))
     }
 
+    fn start_nat(&mut self, sockets: &Sockets) -> Result<Option<Nat>, StartError> {
+        let Some(method) = self.external.nat.take() else { return Ok(None) };
+        let udp = sockets.udp.as_ref().map(|_| sockets.udp_port);
+        let config = NatConfig { method, listen: self.listen.ip, tcp: sockets.tcp_port, udp };
+        Ok(Some(Nat::start(config)?))
+    }
+
     /// As in go-ethereum, a node that listens on all interfaces and knows no better names the loopback address.
     fn advertised_ip(&self) -> IpAddr {
-        self.external_ip.unwrap_or(match self.listen.ip {
+        self.external.ip.unwrap_or(match self.listen.ip {
             ip if !ip.is_unspecified() => ip,
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),

@@ -36,6 +36,9 @@ pub enum StartError {
     /// The transport's configuration contradicts itself.
     #[error(transparent)]
     Server(#[from] rlpx::ConfigError),
+    /// Ports cannot be mapped where the node listens.
+    #[error(transparent)]
+    Nat(#[from] rlpx::NatConfigError),
     /// Discovery cannot start on its socket.
     #[error("discovery cannot start: {0}")]
     Discovery(io::Error),

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use eth_wire::EthEvent;
+use identity::Endpoint;
+use rlpx::{NatChanges, nat::External};
 use tokio::{sync::broadcast, task::JoinHandle};
 
 use crate::shared::Shared;
@@ -19,6 +21,8 @@ pub enum NodeEvent {
     Transport(rlpx::Event),
     /// Something on the chain protocol.
     Eth(EthEvent),
+    /// Others reach the node here from now on: a gateway or a server said so, and the node's record says it too.
+    Moved(Endpoint),
     /// The reader was slow and missed this many events.
     Lagged(u64),
 }
@@ -42,30 +46,42 @@ impl NodeEvents {
     }
 }
 
-/// Starts the task that joins the streams of the layers, and renews the node's record when the chain moves.
+/// Starts the task that joins the streams of the layers, and renews the node's record when the chain moves or the node
+/// is seen elsewhere from outside.
 #[expect(clippy::disallowed_methods, reason = "the node's one task of its own, ended with it")]
 pub(crate) fn start_pump(shared: Arc<Shared>, events: broadcast::Sender<NodeEvent>) -> JoinHandle<()> {
     // Subscribed here and not in the task, which may first run when a peer has come already.
-    let (transport, eth) = (shared.server.events(), shared.eth.as_ref().map(eth_wire::EthHandle::events));
-    tokio::spawn(run(shared, transport, eth, events))
+    let streams = Streams {
+        transport: shared.server.events(),
+        eth: shared.eth.as_ref().map(eth_wire::EthHandle::events),
+        nat: shared.nat.as_ref().map(rlpx::Nat::changes),
+    };
+    tokio::spawn(run(shared, streams, events))
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    mut transport: rlpx::EventStream,
-    mut eth: Option<eth_wire::EthEvents>,
-    events: broadcast::Sender<NodeEvent>,
-) {
+/// What the layers tell.
+struct Streams {
+    transport: rlpx::EventStream,
+    eth: Option<eth_wire::EthEvents>,
+    nat: Option<NatChanges>,
+}
+
+async fn run(shared: Arc<Shared>, mut streams: Streams, events: broadcast::Sender<NodeEvent>) {
     loop {
         let event = tokio::select! {
-            event = transport.next() => match event {
+            event = streams.transport.next() => match event {
                 Some(event) => NodeEvent::Transport(event),
                 None => return,
             },
-            event = next_eth(eth.as_mut()) => event,
+            event = next_eth(streams.eth.as_mut()) => event,
+            external = next_external(&mut streams.nat) => NodeEvent::Moved(shared.endpoint_from(external)),
         };
-        if matches!(&event, NodeEvent::Eth(EthEvent::BlockImported { .. })) {
-            shared.refresh_record().await;
+        match &event {
+            NodeEvent::Eth(EthEvent::BlockImported { .. }) => shared.refresh_record(shared.endpoint()).await,
+            // A node moves back to where it listens when its mappings are lost.
+            NodeEvent::Moved(endpoint) if *endpoint == shared.endpoint() => continue,
+            NodeEvent::Moved(endpoint) => shared.refresh_record(*endpoint).await,
+            NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Lagged(_) => {}
         }
         // Nobody may be listening.
         let _ = events.send(event);
@@ -81,4 +97,15 @@ async fn next_eth(events: Option<&mut eth_wire::EthEvents>) -> NodeEvent {
         },
         None => std::future::pending().await,
     }
+}
+
+/// The next change of what is known of the outside; never, without a method or when it has given up.
+async fn next_external(changes: &mut Option<NatChanges>) -> External {
+    if let Some(stream) = changes {
+        if let Some(external) = stream.next().await {
+            return external;
+        }
+        *changes = None;
+    }
+    std::future::pending().await
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use discv4::Discv4;
 use eth_wire::EthHandle;
 use identity::{CurvePool, Endpoint, Enode, Enr, NodeId, NodeKey, PublicKey};
-use rlpx::{CommandError, PeerInfo, Protocol, Server};
+use rlpx::{CommandError, Nat, PeerInfo, Protocol, Server};
 use tokio::{sync::broadcast, task::JoinHandle};
 
 use crate::{
@@ -25,6 +25,7 @@ pub struct Node(Arc<Inner>);
 pub(crate) struct Parts {
     pub(crate) endpoint: Endpoint,
     pub(crate) record: LocalRecord,
+    pub(crate) nat: Option<Nat>,
     pub(crate) discovery: Option<Discv4>,
     pub(crate) server: Server,
     pub(crate) eth: Option<EthHandle>,
@@ -34,7 +35,6 @@ pub(crate) struct Parts {
 
 struct Inner {
     public_key: PublicKey,
-    endpoint: Endpoint,
     shared: Arc<Shared>,
     events: broadcast::Sender<crate::NodeEvent>,
     pump: JoinHandle<()>,
@@ -61,6 +61,8 @@ impl Node {
         let public_key = parts.record.current().public_key();
         let shared = Arc::new(Shared {
             record: Mutex::new(parts.record),
+            endpoint: parts.endpoint,
+            nat: parts.nat,
             discovery: parts.discovery,
             server: parts.server,
             eth: parts.eth,
@@ -68,14 +70,7 @@ impl Node {
         });
         let (events, _) = broadcast::channel(MAX_EVENTS);
         let pump = event::start_pump(Arc::clone(&shared), events.clone());
-        let inner = Inner {
-            public_key,
-            endpoint: parts.endpoint,
-            shared,
-            events,
-            pump,
-            _curve_pool: parts.curve_pool,
-        };
+        let inner = Inner { public_key, shared, events, pump, _curve_pool: parts.curve_pool };
         Self(Arc::new(inner))
     }
 
@@ -84,9 +79,9 @@ impl Node {
         self.0.public_key.node_id()
     }
 
-    /// The URL that others reach this node by.
+    /// The URL that others reach this node by, as far as is known.
     pub fn enode(&self) -> Enode {
-        Enode::new(self.0.public_key, self.0.endpoint)
+        Enode::new(self.0.public_key, self.0.shared.endpoint())
     }
 
     /// The node's own record as it stands.
@@ -102,6 +97,11 @@ impl Node {
     /// The transport: peers, limits, bans.
     pub fn server(&self) -> &Server {
         &self.0.shared.server
+    }
+
+    /// Port mapping, where the node was given a method.
+    pub fn nat(&self) -> Option<&Nat> {
+        self.0.shared.nat.as_ref()
     }
 
     /// The chain protocol, where the node follows a chain.
@@ -146,13 +146,21 @@ impl Node {
         traffic
     }
 
-    /// Says goodbye to every peer (reason 8) and ends, within 5 s.
+    /// Says goodbye to every peer (reason 8), has its ports no longer mapped, and ends, within 5 s.
     pub async fn shutdown(&self) {
         self.0.pump.abort();
-        if let Some(discovery) = self.discovery() {
-            discovery.shutdown().await;
-        }
-        self.server().shutdown().await;
+        let farewells = async {
+            if let Some(discovery) = self.discovery() {
+                discovery.shutdown().await;
+            }
+            self.server().shutdown().await;
+        };
+        let unmapped = async {
+            if let Some(nat) = self.nat() {
+                nat.shutdown().await;
+            }
+        };
+        tokio::join!(farewells, unmapped);
     }
 }
 

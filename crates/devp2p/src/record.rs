@@ -47,15 +47,21 @@ impl LocalRecord {
         &self.current
     }
 
-    /// Signs a new record when `entries` differ from those signed last; None when there is nothing to tell.
+    /// Where the record says that the node is.
+    pub(crate) const fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Signs a new record when `endpoint` or `entries` differ from those signed last; None when there is nothing to tell.
     ///
     /// # Errors
     /// When the entries do not fit a record or are no RLP: the old record stays.
-    pub(crate) fn update(&mut self, entries: Entries) -> Result<Option<Enr>, EnrError> {
-        if entries == self.entries {
+    pub(crate) fn update(&mut self, endpoint: Endpoint, entries: Entries) -> Result<Option<Enr>, EnrError> {
+        if endpoint == self.endpoint && entries == self.entries {
             return Ok(None);
         }
-        let next = sign(&self.key, self.current.seq().saturating_add(1), self.endpoint, &entries)?;
+        let next = sign(&self.key, self.current.seq().saturating_add(1), endpoint, &entries)?;
+        self.endpoint = endpoint;
         self.entries = entries;
         self.current = next.clone();
         Ok(Some(next))
@@ -74,18 +80,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_entry_raises_the_sequence_number() {
+    fn a_changed_entry_or_endpoint_raises_the_sequence_number() {
         let key = Arc::new(NodeKey::from_bytes(&[7; 32]).unwrap());
         let endpoint = Endpoint { ip: [127, 0, 0, 1].into(), udp: 1, tcp: 2 };
         let entry = |byte: u8| vec![("eth".to_owned(), Bytes::copy_from_slice(&[0xc1, byte]))];
         #[expect(clippy::disallowed_methods, reason = "any moment does")]
         let mut record = LocalRecord::new(key, endpoint, entry(1), Now::system()).unwrap();
         let first = record.current().clone();
-        assert_eq!(record.update(entry(1)).unwrap(), None);
-        let second = record.update(entry(2)).unwrap().unwrap();
+        assert_eq!(record.update(endpoint, entry(1)).unwrap(), None);
+        let second = record.update(endpoint, entry(2)).unwrap().unwrap();
         assert_eq!(second.seq(), first.seq() + 1);
         assert_eq!(second.entry("eth"), Some(&[0xc1, 2][..]));
-        assert!(record.update(vec![("z".to_owned(), vec![0x80; 400].into())]).is_err());
+        assert!(record.update(endpoint, vec![("z".to_owned(), vec![0x80; 400].into())]).is_err());
         assert_eq!(record.current(), &second);
+        let moved = Endpoint { ip: [11, 22, 33, 44].into(), udp: 3, tcp: 4 };
+        let third = record.update(moved, entry(2)).unwrap().unwrap();
+        assert_eq!((third.seq(), third.endpoint(), record.endpoint()), (first.seq() + 2, Some(moved), moved));
     }
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod devnet;
+mod nat;
 mod node;
 mod sim;
 

@@ -292,7 +292,8 @@ impl ServerTask {
     }
 }
 
-async fn sleep_until_some(wake: Option<Instant>) {
+/// Waits until then; for ever without a time.
+pub(super) async fn sleep_until_some(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake).await,
         None => pending().await,

@@ -38,7 +38,14 @@ impl Search {
     }
 
     async fn find(self) -> Result<(Gateway, Found), NatFault> {
-        if matches!(self.method, NatMethod::Any) { self.race().await } else { self.one().await }
+        match self.method {
+            NatMethod::Any => {
+                self.race([NatMethod::Upnp(None), NatMethod::Pcp(None), NatMethod::NatPmp(None)]).await
+            }
+            NatMethod::Upnp(_) | NatMethod::NatPmp(_) | NatMethod::Pcp(_) | NatMethod::Stun(_) => {
+                self.one().await
+            }
+        }
     }
 
     async fn one(self) -> Result<(Gateway, Found), NatFault> {
@@ -65,9 +72,9 @@ impl Search {
     }
 
     /// The first that answers; the others are dropped in the middle.
-    async fn race(self) -> Result<(Gateway, Found), NatFault> {
+    async fn race<const N: usize>(self, methods: [NatMethod; N]) -> Result<(Gateway, Found), NatFault> {
         let mut searches = JoinSet::new();
-        for method in [NatMethod::Upnp(None), NatMethod::Pcp(None), NatMethod::NatPmp(None)] {
+        for method in methods {
             searches.spawn(Self { method, ..self.clone() }.one());
         }
         let mut last = NatFault::Silent;
@@ -123,4 +130,36 @@ impl Gateway {
 
 async fn within<T>(what: impl Future<Output = Result<T, NatFault>>) -> Result<T, NatFault> {
     timeout(OPERATION_TIMEOUT, what).await.unwrap_or(Err(NatFault::Silent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::{TcpListener, UdpSocket};
+
+    use super::*;
+    use crate::nat::{IgdAddress, ServiceKind, StunServer};
+
+    #[tokio::test]
+    async fn of_several_methods_the_first_that_answers_wins() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let igd = NatMethod::Upnp(Some(IgdAddress::Description { address, path: "/".to_owned() }));
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (host, port) = (Ipv4Addr::LOCALHOST.to_string(), server.local_addr().unwrap().port());
+        let stun = NatMethod::Stun(Some(StunServer { host, port }));
+        let listen = Ipv4Addr::LOCALHOST.into();
+        let search = Search { method: NatMethod::Any, listen, tcp: 1, faults: Counters::default() };
+        let answered = async {
+            let mut request = [0; 64];
+            let (_, from) = server.recv_from(&mut request).await.unwrap();
+            let ip = [11 ^ request[4], 22 ^ request[5], 33 ^ request[6], 44 ^ request[7]];
+            let answer = [&[1, 1, 0, 12], &request[4..20], &[0, 0x20, 0, 8, 0, 1, 0, 0], &ip].concat();
+            server.send_to(&answer, from).await.unwrap();
+        };
+        let (found, ()) = tokio::join!(search.race([igd, stun]), answered);
+        let expected = Found { kind: ServiceKind::Stun, ip: Some([11, 22, 33, 44].into()) };
+        assert_eq!(found.map(|(_, found)| found), Ok(expected));
+    }
 }

@@ -85,7 +85,7 @@ impl Nat {
         *self.external.borrow()
     }
 
-    /// Every change from now on.
+    /// Every change from now on; first what was learnt since the start, if anything.
     pub fn changes(&self) -> NatChanges {
         NatChanges(self.external.clone())
     }

@@ -1,15 +1,16 @@
 //! The task of port mapping: does what the machine puts out, each as a task of its own, and hands the outcomes back.
 //! Which gateway answers is known here; what is asked of it, and when, is the machine's.
 
-use std::{collections::BTreeMap, future::pending, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
     task::{Id, JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{
+    super::server_task::sleep_until_some,
     gateway::{Gateway, Search},
     now,
 };
@@ -166,11 +167,4 @@ async fn map(gateway: Option<Arc<Gateway>>, request: MapRequest) -> Result<Grant
 
 async fn unmap(gateway: Option<Arc<Gateway>>, request: MapRequest) -> Result<(), NatFault> {
     gateway.ok_or(NatFault::NoGateway)?.unmap(request).await
-}
-
-async fn sleep_until_some(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => sleep_until(wake).await,
-        None => pending().await,
-    }
 }
