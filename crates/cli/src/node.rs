@@ -56,11 +56,12 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let node = builder.start().await.map_err(Failure::input)?;
     // Only now is anything written: bad input must leave nothing behind.
     chosen.keep()?;
+    // Subscribed first: what changes while this is said is said anew.
+    let mut events = node.events();
     say(node.enode());
     say(node.enr());
     let mut status = interval(STATUS_INTERVAL);
     status.tick().await;
-    let mut events = node.events();
     loop {
         tokio::select! {
             Some(event) = events.next() => if matches!(event, NodeEvent::Moved(_)) {

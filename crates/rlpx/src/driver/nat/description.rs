@@ -83,7 +83,8 @@ fn read(text: &str) -> Result<(Option<String>, Vec<Raw>), NatFault> {
                     "serviceType" => raw.kind = SERVICES.iter().copied().find(|kind| *kind == words.as_str()),
                     "controlURL" => raw.control = Some(words.clone()),
                     "service" => {
-                        found.extend(Some(std::mem::take(&mut raw)).filter(|raw| raw.kind.is_some()))
+                        let done = std::mem::take(&mut raw);
+                        found.extend(done.kind.is_some().then_some(done));
                     }
                     _ => {}
                 }

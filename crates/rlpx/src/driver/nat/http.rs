@@ -77,17 +77,16 @@ impl Provider for Capped {
 /// What was wrong with an answer of [`Capped`], or with what `igd_next` made of it.
 pub(super) fn fault(error: &RequestError) -> NatFault {
     match error {
-        RequestError::IoError(error) => match error.kind() {
-            io::ErrorKind::TimedOut => NatFault::Silent,
-            io::ErrorKind::FileTooLarge => NatFault::TooLarge,
-            io::ErrorKind::InvalidData => NatFault::Malformed,
-            _ => NatFault::Unreachable,
-        },
+        RequestError::IoError(error) if error.kind() == io::ErrorKind::TimedOut => NatFault::Silent,
+        RequestError::IoError(error) if error.kind() == io::ErrorKind::FileTooLarge => NatFault::TooLarge,
+        RequestError::IoError(error) if error.kind() == io::ErrorKind::InvalidData => NatFault::Malformed,
         RequestError::ErrorCode(..) | RequestError::UnsupportedAction(_) => NatFault::Refused,
         RequestError::InvalidResponse(_) | RequestError::Utf8Error(_) | RequestError::HttpError(_) => {
             NatFault::Malformed
         }
-        RequestError::HyperError(_) | RequestError::HyperClientError(_) => NatFault::Unreachable,
+        RequestError::IoError(_) | RequestError::HyperError(_) | RequestError::HyperClientError(_) => {
+            NatFault::Unreachable
+        }
     }
 }
 

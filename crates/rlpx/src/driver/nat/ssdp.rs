@@ -97,8 +97,9 @@ fn location(answer: &[u8], from: IpAddr) -> Result<Target, NatFault> {
         return Err(NatFault::Malformed);
     }
     let header = lines.filter_map(|line| line.split_once(':'));
-    let location = header.filter(|(name, _)| name.trim().eq_ignore_ascii_case("location")).map(|(_, it)| it);
-    let url = location.last().and_then(|text| Url::parse(text.trim()).ok()).ok_or(NatFault::Malformed)?;
+    let mut location =
+        header.filter(|(name, _)| name.trim().eq_ignore_ascii_case("location")).map(|(_, it)| it);
+    let url = location.next().and_then(|text| Url::parse(text.trim()).ok()).ok_or(NatFault::Malformed)?;
     let target = Target::of(&url).ok_or(NatFault::ForeignHost)?;
     if target.address.ip() == from { Ok(target) } else { Err(NatFault::ForeignHost) }
 }
