@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, time::Instant};
 use identity::NodeId;
 
 use crate::{
+    bans::Bans,
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Entry, PeerSet, Stage},
@@ -21,14 +22,18 @@ identity::labels! {
     pub enum Refusal {
         /// The address is outside the networks that were named.
         NetRestrict = "net_restrict",
+        /// The node or its address is banned.
+        Banned = "banned",
         /// The host connected a moment ago.
         Throttled = "throttled",
         /// The site has too many handshakes under way.
         HalfOpenSite = "half_open_site",
-        /// All places for handshakes are taken by nodes that have authenticated.
+        /// There are no places for handshakes.
         PendingFull = "pending_full",
         /// A handshake made room for a newer one.
         Evicted = "evicted",
+        /// A connection that had authenticated made room for a newer one before it became a peer.
+        Unintroduced = "unintroduced",
         /// The server is shutting down.
         ShuttingDown = "shutting_down",
         /// No room for another peer.
@@ -39,10 +44,16 @@ identity::labels! {
         OwnKey = "own_key",
         /// Nothing in common.
         Useless = "useless",
+        /// A peer made room, for others to have their turn.
+        Rotated = "rotated",
+        /// The owner reported malice, or misbehaviour too often.
+        Malicious = "malicious",
         /// A candidate is ourselves.
         CandidateOwn = "candidate_own",
         /// A candidate has no address that can be dialed.
         CandidateAddress = "candidate_address",
+        /// A candidate, or its address, is banned.
+        CandidateBanned = "candidate_banned",
         /// A candidate is a peer already, or about to be.
         CandidateBusy = "candidate_busy",
         /// A candidate was dialed, or proved useless, a while ago.
@@ -55,12 +66,14 @@ identity::labels! {
         ProtocolPanicked = "protocol_panicked",
         /// A connection did not take the server's orders.
         ControlFull = "control_full",
+        /// The system gave us no connection: too many open files, no memory.
+        AcceptFailed = "accept_failed",
     }
 }
 
 /// What becomes of a connection that waits to be let on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Decision {
     /// It goes on.
     Pass,
     /// It waits for another connection with the same node, at most until the moment given.
@@ -75,12 +88,13 @@ pub(crate) struct Admission<'a> {
     pub(crate) config: &'a ServerConfig,
     pub(crate) local: NodeId,
     pub(crate) trusted: &'a BTreeSet<NodeId>,
+    pub(crate) bans: &'a Bans,
     pub(crate) peers: &'a PeerSet,
 }
 
 impl Admission<'_> {
     /// For a connection that waits at [`Stage::Authenticated`] or [`Stage::Introduced`]; None for any other.
-    pub(crate) fn judge(&self, now: Instant, id: PeerId) -> Option<Verdict> {
+    pub(crate) fn judge(&self, now: Instant, id: PeerId) -> Option<Decision> {
         let entry = self.peers.entry(id)?;
         let node_id = entry.node_id?;
         let hold = match entry.stage {
@@ -92,21 +106,26 @@ impl Admission<'_> {
             | Stage::Established
             | Stage::Closing { .. } => return None,
         };
-        Some(self.refuse(entry, node_id).or(hold).unwrap_or(Verdict::Pass))
+        Some(self.refuse(now, entry, node_id).or(hold).unwrap_or(Decision::Pass))
     }
 
-    /// go-ethereum `postHandshakeChecks`, which it runs at both stops.
-    fn refuse(&self, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+    /// Bans, then go-ethereum's `postHandshakeChecks`, which it runs at both stops. Who is banned hears that it is of no
+    /// use: a reason that makes most nodes stay away for long.
+    fn refuse(&self, now: Instant, entry: &Entry, node_id: NodeId) -> Option<Decision> {
+        if self.bans.holds_node(now, node_id) {
+            return Some(Decision::Refuse(Refusal::Banned, DisconnectReason::UselessPeer));
+        }
         let trusted = self.trusted.contains(&node_id);
         let full = self.peers.established() >= self.config.max_peers
             || (entry.is_inbound() && self.peers.inbound_established() >= self.config.max_inbound());
         if full && !trusted {
-            return Some(Verdict::Refuse(Refusal::TooManyPeers, DisconnectReason::TooManyPeers));
+            return Some(Decision::Refuse(Refusal::TooManyPeers, DisconnectReason::TooManyPeers));
         }
         if self.peers.with_node(node_id).any(|(_, other)| other.stage == Stage::Established) {
-            return Some(Verdict::Refuse(Refusal::AlreadyConnected, DisconnectReason::AlreadyConnected));
+            return Some(Decision::Refuse(Refusal::AlreadyConnected, DisconnectReason::AlreadyConnected));
         }
-        (node_id == self.local).then_some(Verdict::Refuse(Refusal::OwnKey, DisconnectReason::ConnectedToSelf))
+        (node_id == self.local)
+            .then_some(Decision::Refuse(Refusal::OwnKey, DisconnectReason::ConnectedToSelf))
     }
 
     fn hold_before_greeting(
@@ -115,7 +134,7 @@ impl Admission<'_> {
         id: PeerId,
         entry: &Entry,
         node_id: NodeId,
-    ) -> Option<Verdict> {
+    ) -> Option<Decision> {
         let end = entry.since.checked_add(self.config.times.hold);
         let mut hold = None;
         for (_, other) in self.peers.with_node(node_id).filter(|(other, _)| *other != id) {
@@ -135,15 +154,15 @@ impl Admission<'_> {
             }
         }
         let waits = |end: &Option<Instant>| end.is_none_or(|end| end > now);
-        hold.filter(waits).map(Verdict::Hold)
+        hold.filter(waits).map(Decision::Hold)
     }
 
-    fn hold_before_entry(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Verdict> {
+    fn hold_before_entry(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Decision> {
         let mut others = self.peers.with_node(node_id).filter(|(other, _)| *other != id);
         let goes_first = |other: &Entry| {
             matches!(other.stage, Stage::Greeted | Stage::Introduced) && self.outranks(other, entry, node_id)
         };
-        others.any(|(_, other)| goes_first(other)).then_some(Verdict::Hold(None))
+        others.any(|(_, other)| goes_first(other)).then_some(Decision::Hold(None))
     }
 
     /// Whether `one` has the right of way over `other`: of two connections in opposite directions the one that was

@@ -122,10 +122,16 @@ impl Dialer {
         self.statics.iter().find(due).map(|(_, peer)| peer.enode.clone())
     }
 
-    /// When the next static peer that is not `busy` becomes due after `now`.
-    pub(crate) fn next_static(&self, now: Instant, busy: impl Fn(NodeId) -> bool) -> Option<Instant> {
-        let waiting = self.statics.iter().filter(|(node_id, peer)| peer.not_before > now && !busy(**node_id));
-        waiting.map(|(_, peer)| peer.not_before).min()
+    /// When the next static peer that is not `busy` becomes due after `now`, or the ban that holds it back ends.
+    pub(crate) fn next_static(
+        &self,
+        now: Instant,
+        busy: impl Fn(NodeId) -> bool,
+        banned_until: impl Fn(NodeId) -> Option<Instant>,
+    ) -> Option<Instant> {
+        let waiting = self.statics.iter().filter(|(node_id, _)| !busy(**node_id));
+        let due = waiting.map(|(node_id, peer)| peer.not_before.max(banned_until(*node_id).unwrap_or(now)));
+        due.filter(|due| *due > now).min()
     }
 
     /// How many more candidates may be looked at in this window.
@@ -147,44 +153,53 @@ impl Dialer {
         self.window = Some((end, used + 1));
     }
 
-    /// Whether to dial a candidate now; if so, the dial is on record. `busy`: connected, or about to be.
+    /// Whether to dial a candidate now; if so, the dial is on record, its address once [`Self::note_dial`] was called.
+    /// `obstacle`: what speaks against it whatever is on record.
     pub(crate) fn consider(
         &mut self,
         now: Instant,
         config: &ServerConfig,
         candidate: &Candidate,
-        busy: bool,
+        obstacle: Option<Refusal>,
     ) -> Result<(), Refusal> {
         self.spend_candidate(now);
         let (ip, node_id) = (candidate.endpoint.ip, candidate.public_key.node_id());
         if candidate.endpoint.tcp == 0 || !may_dial(config, ip) {
             return Err(Refusal::CandidateAddress);
         }
-        if busy || self.is_static(&node_id) {
+        if let Some(refusal) = obstacle {
+            return Err(refusal);
+        }
+        if self.is_static(&node_id) {
             return Err(Refusal::CandidateBusy);
         }
         if self.redials.find(now, &node_id).is_some_and(|redial| redial.not_before > now) {
             return Err(Refusal::CandidateRecent);
         }
-        let places = match config.address_policy.counts(ip) {
-            true => Some(self.free_places(now, ip).ok_or(Refusal::CandidateSite)?),
-            false => None,
-        };
+        let recent = self.hosts.contains(now, &Prefix::host(ip)) || self.free_place(now, ip).is_none();
+        if config.address_policy.counts(ip) && recent {
+            return Err(Refusal::CandidateSite);
+        }
         let failures = self.redials.find(now, &node_id).map_or(0, |redial| redial.failures);
         self.record_redial(node_id, Redial { not_before: later(now, config.times.redial), failures });
-        if let Some((host, place)) = places {
-            self.hosts.insert(host, later(now, config.times.redial), ());
-            self.sites.insert(place, later(now, SITE_DIAL_WINDOW), ());
-        }
         Ok(())
     }
 
-    /// The places of host and site that a dial to `ip` takes; None when they are taken.
-    fn free_places(&self, now: Instant, ip: IpAddr) -> Option<(Prefix, (Prefix, u8))> {
-        let host = Prefix::host(ip);
+    /// An address is being dialed: its host, and its site after [`MAX_DIALS_PER_SITE`], are left alone for a while.
+    pub(crate) fn note_dial(&mut self, now: Instant, config: &ServerConfig, ip: IpAddr) {
+        if !config.address_policy.counts(ip) {
+            return;
+        }
+        self.hosts.insert(Prefix::host(ip), later(now, config.times.redial), ());
+        if let Some(place) = self.free_place(now, ip) {
+            self.sites.insert(place, later(now, SITE_DIAL_WINDOW), ());
+        }
+    }
+
+    /// A place that a dial to the site of `ip` takes; None when they are taken.
+    fn free_place(&self, now: Instant, ip: IpAddr) -> Option<(Prefix, u8)> {
         let mut places = (0..MAX_DIALS_PER_SITE).map(|place| (Prefix::site(ip), place));
-        let place = places.find(|place| !self.sites.contains(now, place))?;
-        (!self.hosts.contains(now, &host)).then_some((host, place))
+        places.find(|place| !self.sites.contains(now, place))
     }
 
     fn record_redial(&mut self, node_id: NodeId, redial: Redial) {

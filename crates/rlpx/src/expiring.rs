@@ -37,6 +37,16 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
         self.by_key.get(key).filter(|(end, _)| *end > now).map(|(_, value)| value)
     }
 
+    /// When `key` ends, unless it has by `now`.
+    pub(crate) fn end_of(&self, now: Instant, key: &K) -> Option<Instant> {
+        self.by_key.get(key).map(|(end, _)| *end).filter(|end| *end > now)
+    }
+
+    /// Every end with its key, the first at the front.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (Instant, K)> {
+        self.by_end.iter().copied()
+    }
+
     /// Whether `key` has an entry that has not ended by `now`.
     pub(crate) fn contains(&self, now: Instant, key: &K) -> bool {
         self.find(now, key).is_some()

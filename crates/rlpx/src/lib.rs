@@ -68,6 +68,7 @@
 //! ```
 
 mod admission;
+mod bans;
 mod capability;
 pub mod config;
 #[cfg(test)]
@@ -77,6 +78,7 @@ mod dialer;
 #[cfg(feature = "tokio")]
 mod driver;
 mod ecies;
+mod endings;
 mod error;
 mod expiring;
 mod frame;
@@ -87,10 +89,12 @@ pub mod p2p;
 mod peer;
 mod peer_set;
 mod reject;
+mod rotation;
 pub mod server;
 mod server_config;
 mod session;
 mod snappy;
+mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -108,6 +112,7 @@ pub use reject::Reject;
 pub use session::{SendError, Session, SessionOutput};
 
 pub use admission::Refusal;
+pub use bans::{Ban, BanTarget};
 pub use dialer::Candidate;
 #[cfg(feature = "tokio")]
 pub use driver::{
@@ -117,9 +122,14 @@ pub use driver::{
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};
+pub use endings::Endings;
 pub use peer::{PeerId, PeerInfo};
 pub use server::CommandError;
-pub use server_config::{MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig, ServerTimes};
+pub use server_config::{
+    MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, RotationTimes, ServerConfig,
+    ServerTimes,
+};
+pub use standing::Verdict;
 
 /// Unit tests measure what decoders allocate, each on its own thread.
 #[cfg(test)]

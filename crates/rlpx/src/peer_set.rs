@@ -1,11 +1,15 @@
 //! Every connection of a node from its first moment to its last, and which of them are peers.
 //! Here stand the facts and the counts; what follows from them is decided in `admission` and `server`.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use identity::{NodeId, Prefix, PublicKey};
 
-use crate::peer::PeerId;
+use crate::{admission::Refusal, peer::PeerId};
 
 /// Who opened a connection, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +56,14 @@ pub(crate) struct Entry {
     /// The remote node: known from the start of a dial, and from the handshake on for who came in.
     pub(crate) public_key: Option<PublicKey>,
     pub(crate) node_id: Option<NodeId>,
-    /// Where an inbound connection came from.
-    pub(crate) address: Option<SocketAddr>,
+    /// Where it came from, or the addresses that are tried one after the other.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The rule by which the server ended it.
+    pub(crate) rule: Option<Refusal>,
 }
 
 impl Entry {
-    pub(crate) const fn inbound(now: Instant, from: SocketAddr) -> Self {
+    pub(crate) fn inbound(now: Instant, from: SocketAddr) -> Self {
         Self {
             origin: Origin::Inbound,
             stage: Stage::Handshaking,
@@ -65,7 +71,8 @@ impl Entry {
             established_at: None,
             public_key: None,
             node_id: None,
-            address: Some(from),
+            addresses: vec![from],
+            rule: None,
         }
     }
 
@@ -77,7 +84,8 @@ impl Entry {
             established_at: None,
             public_key: Some(remote),
             node_id: Some(remote.node_id()),
-            address: None,
+            addresses: Vec::new(),
+            rule: None,
         }
     }
 
@@ -93,6 +101,20 @@ impl Entry {
         self.stage != Stage::Established && !self.is_closing()
     }
 
+    /// An inbound connection whose sender has proved a key and is no peer yet.
+    pub(crate) fn is_newcomer(&self) -> bool {
+        self.is_inbound() && matches!(self.stage, Stage::Authenticated | Stage::Greeted | Stage::Introduced)
+    }
+
+    pub(crate) fn is_of_site(&self, site: Prefix) -> bool {
+        self.addresses.iter().any(|address| Prefix::site(address.ip()) == site)
+    }
+
+    /// Whether any address of the connection is such.
+    pub(crate) fn has_address(&self, is_such: impl Fn(IpAddr) -> bool) -> bool {
+        self.addresses.iter().any(|address| is_such(address.ip()))
+    }
+
     /// An inbound connection whose sender has proved nothing.
     fn is_half_open(&self) -> bool {
         self.is_inbound() && self.stage == Stage::Handshaking
@@ -103,6 +125,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct PeerSet {
     entries: BTreeMap<PeerId, Entry>,
+    /// The connections of which the node is known, by it.
+    by_node: BTreeSet<(NodeId, PeerId)>,
     started: u64,
 }
 
@@ -111,12 +135,28 @@ impl PeerSet {
     pub(crate) fn insert(&mut self, entry: Entry) -> PeerId {
         self.started += 1;
         let id = PeerId(self.started);
+        self.by_node.extend(entry.node_id.map(|node_id| (node_id, id)));
         self.entries.insert(id, entry);
         id
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Entry> {
-        self.entries.remove(&id)
+        let entry = self.entries.remove(&id)?;
+        if let Some(node_id) = entry.node_id {
+            self.by_node.remove(&(node_id, id));
+        }
+        Some(entry)
+    }
+
+    /// The node at the other end is known from now on.
+    pub(crate) fn identify(&mut self, id: PeerId, public_key: PublicKey) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let node_id = public_key.node_id();
+        if let Some(before) = entry.node_id.replace(node_id) {
+            self.by_node.remove(&(before, id));
+        }
+        entry.public_key = Some(public_key);
+        self.by_node.insert((node_id, id));
     }
 
     pub(crate) fn entry(&self, id: PeerId) -> Option<&Entry> {
@@ -142,14 +182,19 @@ impl PeerSet {
         self.entries.iter().map(|(id, entry)| (*id, entry))
     }
 
+    fn all_with_node(&self, node_id: NodeId) -> impl Iterator<Item = (PeerId, &Entry)> {
+        let of_node = self.by_node.range((node_id, PeerId(0))..=(node_id, PeerId(u64::MAX)));
+        of_node.filter_map(|(_, id)| Some((*id, self.entries.get(id)?)))
+    }
+
     /// The connections with one node that are not ending, in order of their beginning.
     pub(crate) fn with_node(&self, node_id: NodeId) -> impl Iterator<Item = (PeerId, &Entry)> {
-        self.iter().filter(move |(_, entry)| entry.node_id == Some(node_id) && !entry.is_closing())
+        self.all_with_node(node_id).filter(|(_, entry)| !entry.is_closing())
     }
 
     /// Whether there is anything with the node, be it just ending.
     pub(crate) fn involves(&self, node_id: NodeId) -> bool {
-        self.entries.values().any(|entry| entry.node_id == Some(node_id))
+        self.all_with_node(node_id).next().is_some()
     }
 
     /// Whether there is a connection with the node, or an attempt at one, that is not ending.
@@ -178,8 +223,8 @@ impl PeerSet {
         self.count(|entry| entry.stage == Stage::Established && !entry.is_inbound())
     }
 
-    pub(crate) fn pending_inbound(&self) -> usize {
-        self.count(|entry| entry.is_inbound() && entry.is_pending())
+    pub(crate) fn half_open(&self) -> usize {
+        self.count(Entry::is_half_open)
     }
 
     pub(crate) fn dialing(&self) -> usize {
@@ -192,13 +237,18 @@ impl PeerSet {
 
     /// Half-open connections from one site.
     pub(crate) fn half_open_of(&self, site: Prefix) -> usize {
-        self.count(|entry| {
-            entry.is_half_open() && entry.address.is_some_and(|address| Prefix::site(address.ip()) == site)
-        })
+        self.count(|entry| entry.is_half_open() && entry.is_of_site(site))
     }
 
     /// The half-open connection that has waited longest.
     pub(crate) fn oldest_half_open(&self) -> Option<PeerId> {
         self.iter().find(|(_, entry)| entry.is_half_open()).map(|(id, _)| id)
+    }
+
+    /// The oldest of the newcomers that are `such`, when there are more than `limit`.
+    pub(crate) fn surplus_newcomer(&self, limit: usize, such: impl Fn(&Entry) -> bool) -> Option<PeerId> {
+        let mut newcomers = self.iter().filter(|(_, entry)| entry.is_newcomer() && such(entry));
+        let oldest = newcomers.next().map(|(id, _)| id);
+        oldest.filter(|_| newcomers.count() >= limit)
     }
 }

@@ -23,6 +23,29 @@ pub(crate) const MAX_DIALED_ADDRESSES: usize = 4_096;
 /// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
 pub(crate) const MAX_HALF_OPEN_PER_SITE: usize = 4;
 
+/// Inbound connections that have authenticated and are no peers yet: a key costs nothing, so one that has proved one
+/// must not hold memory without end. When full, the oldest is closed.
+pub(crate) const MAX_NEWCOMERS: usize = 1_024;
+
+/// As [`MAX_NEWCOMERS`], of one site (/24, /48), and of one node: two that dial each other have one each way.
+pub(crate) const MAX_NEWCOMERS_PER_SOURCE: usize = 4;
+
+/// Bans in force. When full, the one that would end first is dropped: the owner's newest word counts most, and whoever
+/// fills the list with malicious nodes of its own shortens bans by what their ends differ.
+pub const MAX_BANS: usize = 4_096;
+
+/// The longest ban; a longer one ends then.
+pub const MAX_BAN: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// Nodes whose reports are remembered. When full, the one reported longest ago is forgotten.
+pub(crate) const MAX_STANDINGS: usize = 4_096;
+
+/// How long a report is remembered after the last one of its node.
+pub(crate) const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
+
+/// Misbehaviours within [`REPORT_MEMORY`] that count as malice: one may be a bug, three are a habit.
+pub(crate) const MAX_STRIKES: u32 = 3;
+
 /// Connections that are being told why they end. Further ones are closed without a word.
 pub(crate) const MAX_GRACEFUL_CLOSERS: usize = 15;
 
@@ -54,8 +77,11 @@ pub struct ServerConfig {
     pub max_peers: usize,
     /// One in this many peers may be dialed, rounded up: inbound peers never fill those slots. Default: 3. 0 counts as 1.
     pub dial_ratio: usize,
-    /// Inbound connections before the end of their handshakes. When full, the oldest that has not authenticated makes
-    /// room. Default: 50.
+    /// Peers that may come in, in place of what `dial_ratio` leaves. Default: None.
+    pub max_inbound: Option<usize>,
+    /// Peers that may be dialed, in place of the share that `dial_ratio` gives. Default: None.
+    pub max_outbound: Option<usize>,
+    /// Inbound connections that have not authenticated. When full, the oldest makes room. Default: 50.
     pub max_pending: usize,
     /// Dials under way. Default: 30 (go-ethereum 50).
     pub max_dials: usize,
@@ -97,17 +123,35 @@ pub struct ServerTimes {
     pub protocol_stall: Duration,
     /// From the order to shut down to the end of the last connection. Default: 4 s.
     pub shutdown: Duration,
+    /// How long a node is banned that the owner reports as malicious. Default: 24 h (Bitcoin Core `-bantime`).
+    pub ban: Duration,
+    /// When peers make room for others.
+    pub rotation: RotationTimes,
+}
+
+/// When one of the peers of a full server makes room for another (go-ethereum `eth/dropper.go`).
+#[derive(Clone, Debug)]
+pub struct RotationTimes {
+    /// The shortest wait, from being full to letting one go. Default: 3 min.
+    pub min_interval: Duration,
+    /// The longest wait; the actual one is drawn each time. Default: 7 min.
+    pub max_interval: Duration,
+    /// Who has been a peer no longer than this stays. Default: 10 min.
+    pub min_age: Duration,
+    /// How long a good report protects. Default: 10 min, so that who serves us in every other interval is kept.
+    pub praise: Duration,
 }
 
 impl ServerConfig {
     /// How many peers may be dialed: the slots that inbound peers never fill, at least a third by default.
     pub(crate) fn max_dialed(&self) -> usize {
-        self.max_peers.div_ceil(self.dial_ratio.max(1))
+        let rest = self.max_inbound.map(|inbound| self.max_peers.saturating_sub(inbound));
+        self.max_outbound.or(rest).unwrap_or_else(|| self.max_peers.div_ceil(self.dial_ratio.max(1)))
     }
 
     /// How many peers may come in.
     pub(crate) fn max_inbound(&self) -> usize {
-        self.max_peers.saturating_sub(self.max_dialed())
+        self.max_inbound.unwrap_or_else(|| self.max_peers.saturating_sub(self.max_dialed()))
     }
 }
 
@@ -116,6 +160,8 @@ impl Default for ServerConfig {
         Self {
             max_peers: 50,
             dial_ratio: 3,
+            max_inbound: None,
+            max_outbound: None,
             max_pending: 50,
             max_dials: 30,
             no_discovered_dials: false,
@@ -141,6 +187,19 @@ impl Default for ServerTimes {
             hold: Duration::from_millis(500),
             protocol_stall: Duration::from_secs(5),
             shutdown: Duration::from_secs(4),
+            ban: Duration::from_secs(24 * 3_600),
+            rotation: RotationTimes::default(),
+        }
+    }
+}
+
+impl Default for RotationTimes {
+    fn default() -> Self {
+        Self {
+            min_interval: Duration::from_secs(3 * 60),
+            max_interval: Duration::from_secs(7 * 60),
+            min_age: Duration::from_secs(10 * 60),
+            praise: Duration::from_secs(10 * 60),
         }
     }
 }

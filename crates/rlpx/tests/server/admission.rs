@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use identity::AddressPolicy;
-use rlpx::{DisconnectReason, Refusal, ServerConfig, SessionEnd, server::Output};
+use rlpx::{DisconnectReason, PeerId, Refusal, ServerConfig, SessionEnd, server::Output};
 
 use crate::story::{BROKEN, OWN, Story, candidate, enode, established, far, key};
 
@@ -129,6 +129,20 @@ fn h13_a_host_connects_once_in_thirty_seconds() {
 }
 
 #[test]
+fn h13_the_record_of_hosts_has_an_end() {
+    let mut story = Story::new(ServerConfig::default());
+    for number in 0..20_000u32 {
+        let id = story.accept(&format!("77.{}.{}.{}", number >> 16, number >> 8 & 0xff, number & 0xff));
+        // A site's places are freed as it comes and goes.
+        story.close(id.unwrap(), BROKEN);
+        assert!(story.server.record_count() <= 16_384);
+    }
+    assert_eq!(story.accept("77.0.78.31"), Err(Refusal::Throttled), "the newest are those remembered");
+    story.wait(Duration::from_secs(30));
+    assert_eq!(story.server.record_count(), 0);
+}
+
+#[test]
 fn h13_loopback_can_be_counted_as_public() {
     let address_policy = AddressPolicy { loopback_is_public: true };
     let mut story = Story::new(ServerConfig { address_policy, ..Default::default() });
@@ -138,8 +152,7 @@ fn h13_loopback_can_be_counted_as_public() {
 
 #[test]
 fn h11_half_open_connections_make_room_and_authenticated_ones_stay() {
-    let mut story = Story::new(ServerConfig { max_pending: 3, max_peers: 0, ..Default::default() });
-    story.server.add_trusted(key(1).node_id()).unwrap();
+    let mut story = Story::new(ServerConfig { max_pending: 2, ..Default::default() });
     let known = story.accept("77.0.1.1").unwrap();
     story.server.handle_authenticated(story.now, known, key(1));
     assert_eq!(story.outputs(), [Output::Greet(known)]);
@@ -148,13 +161,95 @@ fn h11_half_open_connections_make_room_and_authenticated_ones_stay() {
     assert!(story.outputs().is_empty());
     story.accept("77.0.4.1").unwrap();
     assert_eq!(story.outputs(), [Output::Abort(second)]);
+    assert_eq!((story.server.rule(second), story.server.rule(third)), (Some(Refusal::Evicted), None));
     story.accept("77.0.5.1").unwrap();
     assert_eq!(story.outputs(), [Output::Abort(third)]);
     assert_eq!(story.count(Refusal::Evicted), 2);
-    let mut full = Story::new(ServerConfig { max_pending: 1, ..Default::default() });
-    let known = full.accept("77.0.1.1").unwrap();
-    full.server.handle_authenticated(full.now, known, key(1));
-    assert_eq!(full.accept("77.0.2.1"), Err(Refusal::PendingFull));
+    let mut closed = Story::new(ServerConfig { max_pending: 0, ..Default::default() });
+    assert_eq!(closed.accept("77.0.2.1"), Err(Refusal::PendingFull));
+}
+
+#[test]
+fn h11_ten_thousand_silent_connections_hold_fifty_places_and_keep_nobody_out() {
+    let mut story = Story::new(ServerConfig::default());
+    let mut let_in = 0;
+    for number in 0..10_000u16 {
+        let site = number / 4;
+        // Four of each site, of which the fifth would be refused at the door.
+        story.accept(&format!("88.{}.{}.{}", site >> 8, site & 0xff, number % 4)).unwrap();
+        end_aborted(&mut story);
+        if number % 1_000 == 0 {
+            let id = story.accept("10.0.0.1").unwrap();
+            end_aborted(&mut story);
+            assert_eq!(story.go_on(id, number), [established(id)]);
+            let_in += 1;
+        }
+        assert!(story.server.connection_count() <= 50 + let_in);
+    }
+    assert_eq!((story.server.peer_count(), story.count(Refusal::Evicted)), (10, 9_950));
+}
+
+fn end_aborted(story: &mut Story) {
+    for output in story.outputs() {
+        let Output::Abort(id) = output else { panic!("{output:?}") };
+        story.close(id, SessionEnd::ABORTED);
+    }
+}
+
+/// Someone comes from `from`, proves a key, and says no more.
+fn linger(story: &mut Story, from: &str, number: u16) -> (PeerId, Vec<Output>) {
+    let id = story.accept(from).unwrap();
+    story.server.handle_authenticated(story.now, id, key(number));
+    (id, story.outputs())
+}
+
+#[test]
+fn h11_of_a_site_four_linger_between_key_and_hello_and_the_oldest_goes() {
+    let mut story = Story::new(ServerConfig::default());
+    let lingering: Vec<PeerId> =
+        (1..=4).map(|host| linger(&mut story, &format!("77.0.0.{host}"), host).0).collect();
+    let (fifth, outputs) = linger(&mut story, "77.0.0.5", 5);
+    let refused = Output::Disconnect(lingering[0], DisconnectReason::TooManyPeers);
+    assert_eq!(outputs, [refused, Output::Greet(fifth)]);
+    assert_eq!(story.server.rule(lingering[0]), Some(Refusal::Unintroduced));
+    let (other, outputs) = linger(&mut story, "77.0.1.1", 6);
+    assert_eq!(outputs, [Output::Greet(other)]);
+    // Who becomes a peer holds none of these places.
+    story.server.handle_hello(story.now, fifth, 1);
+    assert_eq!(story.outputs(), [established(fifth)]);
+    let (sixth, outputs) = linger(&mut story, "77.0.0.6", 7);
+    assert_eq!(outputs, [Output::Greet(sixth)]);
+    for number in 100..110 {
+        let (id, outputs) = linger(&mut story, "10.0.0.1", number);
+        assert_eq!(outputs, [Output::Greet(id)], "private addresses are exempt");
+    }
+}
+
+#[test]
+fn h17_one_key_has_four_connections_that_linger_whatever_its_address() {
+    let mut story = Story::new(ServerConfig::default());
+    let first = linger(&mut story, "10.0.0.1", 1).0;
+    for _ in 0..3 {
+        assert_eq!(linger(&mut story, "10.0.0.1", 1).1, []);
+    }
+    let (_, outputs) = linger(&mut story, "10.0.0.1", 1);
+    // One of those held back has its turn at once.
+    assert!(
+        matches!(outputs[..], [Output::Disconnect(id, _), Output::Greet(_)] if id == first),
+        "{outputs:?}"
+    );
+    assert_eq!(story.count(Refusal::Unintroduced), 1);
+}
+
+#[test]
+fn h11_a_thousand_and_twenty_four_linger_between_key_and_hello_and_no_more() {
+    let mut story = Story::new(ServerConfig::default());
+    for number in 0..1_200 {
+        linger(&mut story, &far(number), number);
+        let closing = story.count(Refusal::Unintroduced);
+        assert_eq!(closing, u64::from(number).saturating_sub(1_023));
+    }
+    assert_eq!(story.server.connection_count(), 1_200, "closed are they by their tasks");
 }
 
 #[test]

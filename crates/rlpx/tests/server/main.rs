@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
 mod admission;
+mod bans;
 mod dials;
 mod owner;
+mod privileges;
 mod story;
+mod turnover;

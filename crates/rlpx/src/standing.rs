@@ -1,0 +1,92 @@
+//! What the owner thinks of nodes, as far as it has told: praise that protects from rotation, demerits that make a node
+//! the first to go, strikes that end in a ban. Reports are kept for a while beyond a session, so that a new one does not
+//! wipe them out. Nothing else is judged here, and nothing that a peer says of itself.
+
+use std::time::Instant;
+
+use identity::NodeId;
+
+use crate::{
+    expiring::Expiring,
+    server_config::{MAX_STANDINGS, MAX_STRIKES, REPORT_MEMORY, ServerTimes},
+};
+
+/// What the owner reports of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It served us: protected from rotation for [`RotationTimes::praise`](crate::RotationTimes::praise), and one
+    /// demerit less.
+    Good,
+    /// It is of little use: one demerit, and no protection. Among those that may go, rotation takes who has the most.
+    Useless,
+    /// It broke a rule, maybe in good faith: a demerit and a strike. The third strike in an hour counts as `Malicious`.
+    Misbehaved,
+    /// No honest node does what it did: disconnected (0x10) and its id banned for
+    /// [`ServerTimes::ban`], static and trusted peers too.
+    Malicious,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    praised_until: Option<Instant>,
+    demerits: u32,
+    strikes: u32,
+}
+
+/// The standing of nodes. At most [`MAX_STANDINGS`]; when full, the one reported longest ago is forgotten.
+#[derive(Debug)]
+pub(crate) struct Standings(Expiring<NodeId, Standing>);
+
+impl Standings {
+    pub(crate) const fn new() -> Self {
+        Self(Expiring::new(MAX_STANDINGS))
+    }
+
+    /// Takes a report to the record; whether the node has to go.
+    pub(crate) fn report(
+        &mut self,
+        now: Instant,
+        times: &ServerTimes,
+        node_id: NodeId,
+        verdict: Verdict,
+    ) -> bool {
+        let mut standing = self.0.find(now, &node_id).copied().unwrap_or_default();
+        match verdict {
+            Verdict::Good => {
+                standing.praised_until = now.checked_add(times.rotation.praise);
+                standing.demerits = standing.demerits.saturating_sub(1);
+            }
+            Verdict::Useless | Verdict::Misbehaved => {
+                standing.praised_until = None;
+                standing.demerits = standing.demerits.saturating_add(1);
+                standing.strikes += u32::from(verdict == Verdict::Misbehaved);
+            }
+            Verdict::Malicious => standing.strikes = MAX_STRIKES,
+        }
+        if standing.strikes >= MAX_STRIKES {
+            // The ban says the rest.
+            self.0.remove(&node_id);
+            return true;
+        }
+        if let Some(end) = now.checked_add(REPORT_MEMORY.max(times.rotation.praise)) {
+            self.0.insert(node_id, end, standing);
+        }
+        false
+    }
+
+    pub(crate) fn is_praised(&self, now: Instant, node_id: &NodeId) -> bool {
+        self.0.find(now, node_id).and_then(|standing| standing.praised_until).is_some_and(|end| end > now)
+    }
+
+    pub(crate) fn demerits(&self, now: Instant, node_id: &NodeId) -> u32 {
+        self.0.find(now, node_id).map_or(0, |standing| standing.demerits)
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.0.expire(now);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
