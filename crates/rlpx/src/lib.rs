@@ -71,6 +71,7 @@ mod admission;
 mod bans;
 mod capability;
 pub mod config;
+mod contradiction;
 #[cfg(test)]
 #[path = "../../../tests/counting/mod.rs"]
 mod counting;
@@ -113,12 +114,13 @@ pub use session::{SendError, Session, SessionOutput};
 
 pub use admission::Refusal;
 pub use bans::{Ban, BanTarget};
+pub use contradiction::Contradiction;
 pub use dialer::Candidate;
 #[cfg(feature = "tokio")]
 pub use driver::{
     ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_WAITING_LEN,
-    MAX_WAITING_MESSAGES, MessageStream, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received,
-    Server, ServerBuilder, protocol,
+    MAX_WAITING_MESSAGES, MessageStream, NodeInfo, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion,
+    Received, Server, ServerBuilder, protocol,
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};

@@ -181,7 +181,7 @@ impl Ours {
     /// Why the session with the peer `id` ended.
     pub(crate) fn disconnected(&mut self, id: NodeId) -> Result<SessionEnd> {
         self.wait_for("the peer to leave", |event| {
-            let NodeEvent::Transport(Event::PeerDisconnected { info, end }) = event else { return None };
+            let NodeEvent::Transport(Event::PeerDisconnected { info, end, .. }) = event else { return None };
             (info.node_id == id).then_some(*end)
         })
     }

@@ -1,9 +1,10 @@
 //! How a server is put together: what the owner gives, what is checked, which tasks start.
-//! The listener comes bound: no port is chosen here. Numbers are `server_config`'s; the tasks are `server_task.rs` and
-//! `listener.rs`. A single connection for tools needs no builder: `connection.rs`.
+//! The listener comes bound, or as an address: no port is chosen here. Numbers are `server_config`'s, contradictions in
+//! them `contradiction`'s; the tasks are `server_task.rs` and `listener.rs`. A single connection for tools needs no builder: `connection.rs`.
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
 };
@@ -18,13 +19,13 @@ use tokio::{
 };
 
 use super::{
-    Server, event::MAX_EVENTS, intake::Intake, listener, now, peer_task::Common, protocol::Protocol,
-    server_task::ServerTask, spawn, traffic::Counts,
+    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common,
+    protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
 };
 use crate::{
-    CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,
+    CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
     dialer::Candidate,
-    server,
+    server::{self, ServerCounts},
     server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
 };
 
@@ -61,16 +62,54 @@ pub enum ConfigError {
     /// A static or trusted peer that cannot be one.
     #[error("static or trusted peers: {0}")]
     Peer(#[from] CommandError),
+    /// Settings that contradict each other.
+    #[error("server: {0}")]
+    Contradiction(#[from] Contradiction),
+    /// The address of [`ServerBuilder::listen`] cannot be had.
+    #[error(
+        "cannot listen on TCP {address}: {error}; choose another address or port, or stop what listens there"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The listener has no address.
     #[error("the listener: {0}")]
     Listener(#[from] io::Error),
+}
+
+/// Where connections come from.
+enum Door {
+    Shut,
+    Open(TcpListener),
+    At(SocketAddr),
+}
+
+impl Door {
+    fn open(self) -> Result<Option<TcpListener>, ConfigError> {
+        match self {
+            Self::Shut => Ok(None),
+            Self::Open(listener) => Ok(Some(listener)),
+            Self::At(address) => {
+                bind(address).map(Some).map_err(|error| ConfigError::Listen { address, error })
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// What a server is made of; made by [`Server::builder`].
 pub struct ServerBuilder {
     curve: CurveHandle,
     client_name: String,
-    listener: Option<TcpListener>,
+    door: Door,
     protocols: Vec<Arc<dyn Protocol>>,
     config: ServerConfig,
     timeouts: Timeouts,
@@ -82,7 +121,7 @@ impl ServerBuilder {
         Self {
             curve,
             client_name: CLIENT_NAME.to_owned(),
-            listener: None,
+            door: Door::Shut,
             protocols: Vec::new(),
             config: ServerConfig::default(),
             timeouts: Timeouts::default(),
@@ -100,7 +139,14 @@ impl ServerBuilder {
     /// Accepts connections from `listener`. Default: nobody comes in.
     #[must_use]
     pub fn listener(mut self, listener: TcpListener) -> Self {
-        self.listener = Some(listener);
+        self.door = Door::Open(listener);
+        self
+    }
+
+    /// Accepts connections at `address`, in place of a listener.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.door = Door::At(address);
         self
     }
 
@@ -135,20 +181,31 @@ impl ServerBuilder {
     /// Starts the server's tasks, in the runtime this is called from.
     ///
     /// # Errors
-    /// [`ConfigError`] when a protocol, a peer or the listener cannot be used.
+    /// [`ConfigError`] when a protocol, a peer or the listener cannot be used, or the configuration contradicts itself.
     pub fn start(self) -> Result<Server, ConfigError> {
         let capabilities = capabilities(&self.protocols)?;
         check_peers(&self.config, &self.curve)?;
-        let local_addr = self.listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        self.config.check(!matches!(self.door, Door::Shut), self.candidates.is_some())?;
+        let listener = self.door.open()?;
+        let local_addr = listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let public_key = self.curve.node_key().public_key();
         let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
         session.hello.listen_port = local_addr.map_or(0, |address| address.port());
         session.timeouts = self.timeouts;
 
+        let node_info = NodeInfo {
+            public_key,
+            node_id: public_key.node_id(),
+            client_name: session.hello.client_name.clone(),
+            local_addr,
+            capabilities: session.hello.capabilities.clone(),
+            max_peers: self.config.max_peers,
+        };
         let times = self.config.times.clone();
         let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
+        let ServerCounts { refusals, left, turned_away } = machine.counts().clone();
         let rejects = session.rejects.clone();
-        let counts = Counts { rejects, refusals: machine.refusals().clone(), ..Counts::default() };
+        let counts = Counts { rejects, refusals, left, turned_away, ..Counts::default() };
         let (reporter, reports) = mpsc::channel(MAX_REPORTS);
         let (commander, commands) = mpsc::channel(MAX_COMMANDS);
         let (events, _) = broadcast::channel(MAX_EVENTS);
@@ -161,14 +218,20 @@ impl ServerBuilder {
             reports: reporter,
         };
         let mut tasks = JoinSet::new();
-        let accepted = self.listener.map(|listener| {
+        let accepted = listener.map(|listener| {
             let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
-            tasks.spawn(listener::run(listener, sender));
+            tasks.spawn(listener::run(listener, sender, counts.refusals.clone()));
             accepted
         });
         let intake = Intake { commands, reports, accepted, candidates: self.candidates, listener: tasks };
         let peer_count = Arc::new(AtomicUsize::new(0));
-        let server = Server::new(commander, events.downgrade(), counts, Arc::clone(&peer_count), local_addr);
+        let server = Server::new(Handle {
+            commands: commander,
+            events: events.downgrade(),
+            counts,
+            peer_count: Arc::clone(&peer_count),
+            node_info,
+        });
         spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count).run());
         Ok(server)
     }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use identity::PublicKey;
 use tokio::sync::broadcast;
 
-use crate::{SessionEnd, peer::PeerInfo};
+use crate::{Refusal, SessionEnd, peer::PeerInfo};
 
 /// Events that may wait for one owner. When full, the oldest goes.
 pub const MAX_EVENTS: usize = 1_024;
@@ -21,8 +21,10 @@ pub enum Event {
     PeerDisconnected {
         /// Whose.
         info: Arc<PeerInfo>,
-        /// Why.
+        /// Why: the reason we gave, or the peer.
         end: SessionEnd,
+        /// The server's rule that ended it. None: the owner did, the peer, or the session for what is in `end`.
+        rule: Option<Refusal>,
     },
     /// A dial has not led to a session.
     DialFailed {
@@ -30,8 +32,10 @@ pub enum Event {
         public_key: PublicKey,
         /// Where: the first address that was tried.
         address: SocketAddr,
-        /// Why not.
+        /// Why not: the reason we gave, or the peer.
         end: SessionEnd,
+        /// The server's rule that ended it; None as above.
+        rule: Option<Refusal>,
     },
     /// A node that had proved its key came in and did not stay.
     Refused {
@@ -39,8 +43,10 @@ pub enum Event {
         public_key: PublicKey,
         /// From where.
         address: SocketAddr,
-        /// Why not.
+        /// Why not: the reason we gave, or the peer.
         end: SessionEnd,
+        /// The server's rule that ended it; None as above.
+        rule: Option<Refusal>,
     },
     /// Events were lost because they were not read in time.
     Lagged(u64),

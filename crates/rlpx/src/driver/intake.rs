@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -18,7 +19,7 @@ use tokio::{
 
 use super::peer_task::Report;
 use crate::{
-    CommandError,
+    Ban, BanTarget, CommandError, Verdict,
     dialer::Candidate,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
@@ -31,6 +32,10 @@ pub(super) enum Command {
     AddTrusted(NodeId, oneshot::Sender<Result<(), CommandError>>),
     RemoveTrusted(NodeId, oneshot::Sender<()>),
     Disconnect(NodeId, DisconnectReason, oneshot::Sender<()>),
+    Ban(BanTarget, Duration, oneshot::Sender<Result<(), CommandError>>),
+    Unban(BanTarget, oneshot::Sender<()>),
+    Bans(oneshot::Sender<Vec<Ban>>),
+    Report(NodeId, Verdict, oneshot::Sender<()>),
     Peers(oneshot::Sender<Vec<Arc<PeerInfo>>>),
     Shutdown(oneshot::Sender<()>),
 }

@@ -15,6 +15,7 @@ mod link;
 mod listener;
 #[cfg(feature = "nat")]
 mod nat;
+mod node_info;
 mod peer_task;
 mod protocol;
 mod queue;
@@ -30,6 +31,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use identity::{CurveHandle, Enode, NodeId, Now, PublicKey};
@@ -47,10 +49,11 @@ pub use self::{
     event::{Event, EventStream, MAX_EVENTS},
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},
     link::Link,
+    node_info::NodeInfo,
     protocol::{Protocol, ProtocolSession, ProtocolVersion},
     traffic::Counts,
 };
-use crate::{CommandError, SessionConfig, p2p::DisconnectReason, peer::PeerInfo};
+use crate::{Ban, BanTarget, CommandError, SessionConfig, Verdict, p2p::DisconnectReason, peer::PeerInfo};
 
 /// A running server. Cheap to clone; the server shuts down when the last handle is gone.
 #[derive(Clone)]
@@ -61,7 +64,7 @@ struct Handle {
     events: broadcast::WeakSender<Event>,
     counts: Counts,
     peer_count: Arc<AtomicUsize>,
-    local_addr: Option<SocketAddr>,
+    node_info: NodeInfo,
 }
 
 impl Server {
@@ -70,14 +73,8 @@ impl Server {
         ServerBuilder::new(curve)
     }
 
-    fn new(
-        commands: mpsc::Sender<Command>,
-        events: broadcast::WeakSender<Event>,
-        counts: Counts,
-        peer_count: Arc<AtomicUsize>,
-        local_addr: Option<SocketAddr>,
-    ) -> Self {
-        Self(Arc::new(Handle { commands, events, counts, peer_count, local_addr }))
+    fn new(handle: Handle) -> Self {
+        Self(Arc::new(handle))
     }
 
     /// Opens one connection to the node with key `remote`, without a server: for tools and tests. `config` is for the
@@ -134,6 +131,39 @@ impl Server {
         self.ask(|answer| Command::Disconnect(node_id, reason, answer)).await
     }
 
+    /// Wants nothing to do with a node, or the addresses of a host or site, for `duration`, at most [`crate::MAX_BAN`]:
+    /// ends what there is, refuses who comes, dials nobody there. Holds for static and trusted peers too. Of
+    /// [`crate::MAX_BANS`] the one that would end first makes room.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the node is this one, or the server has shut down.
+    pub async fn ban(&self, target: impl Into<BanTarget>, duration: Duration) -> Result<(), CommandError> {
+        let target = target.into();
+        self.ask(|answer| Command::Ban(target, duration, answer)).await.unwrap_or(Err(CommandError::Closed))
+    }
+
+    /// Lifts a ban.
+    ///
+    /// # Errors
+    /// [`CommandError::Closed`].
+    pub async fn unban(&self, target: impl Into<BanTarget>) -> Result<(), CommandError> {
+        let target = target.into();
+        self.ask(|answer| Command::Unban(target, answer)).await
+    }
+
+    /// The bans in force, the one that ends first at the front; none when the server has shut down.
+    pub async fn bans(&self) -> Vec<Ban> {
+        self.ask(Command::Bans).await.unwrap_or_default()
+    }
+
+    /// Says how a peer serves; [`Verdict`] says what follows. Counts for a node that has just left, too.
+    ///
+    /// # Errors
+    /// [`CommandError::Closed`].
+    pub async fn report(&self, node_id: NodeId, verdict: Verdict) -> Result<(), CommandError> {
+        self.ask(|answer| Command::Report(node_id, verdict, answer)).await
+    }
+
     /// The peers, in order of their sessions' beginning; none when the server has shut down.
     pub async fn peers(&self) -> Vec<Arc<PeerInfo>> {
         self.ask(Command::Peers).await.unwrap_or_default()
@@ -144,9 +174,14 @@ impl Server {
         self.0.peer_count.load(Ordering::Relaxed)
     }
 
+    /// This node, as others see it.
+    pub fn node_info(&self) -> &NodeInfo {
+        &self.0.node_info
+    }
+
     /// Where the server listens, if it does.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.0.local_addr
+        self.0.node_info.local_addr
     }
 
     /// What happens from now on.
@@ -176,7 +211,7 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server({} peers, listening at {:?})", self.peer_count(), self.0.local_addr)
+        write!(f, "Server({} peers, listening at {:?})", self.peer_count(), self.local_addr())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The task of a server: hands the machine what connections, the listener, the owner and whoever finds candidates bring,
 //! and does what it puts out. Waits for nobody.
 
+mod commands;
+
 use std::{
     collections::BTreeMap,
     future::pending,
@@ -23,7 +25,7 @@ use tokio::{
 use super::{
     dial::{Dial, resolve},
     event::Event,
-    intake::{Command, Intake, next_accepted, next_candidate},
+    intake::{Intake, next_accepted, next_candidate},
     now,
     peer_task::{Common, MAX_ORDERS, Order, PeerTask, Report},
     wire::Wire,
@@ -199,15 +201,18 @@ impl ServerTask {
             self.handle_report(id, report);
         }
         let Some(live) = self.live.remove(&id) else { return };
+        let rule = self.machine.rule(id);
         self.machine.handle_closed(now(), id, &end);
         let Live { address, inbound, public_key, info, .. } = live;
         match (info, public_key) {
             (Some(info), _) => {
                 self.peer_count.fetch_sub(1, Ordering::Relaxed);
-                self.tell(Event::PeerDisconnected { info, end });
+                self.tell(Event::PeerDisconnected { info, end, rule });
             }
-            (None, Some(public_key)) if inbound => self.tell(Event::Refused { public_key, address, end }),
-            (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end }),
+            (None, Some(public_key)) if inbound => {
+                self.tell(Event::Refused { public_key, address, end, rule })
+            }
+            (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end, rule }),
             (None, None) => {}
         }
     }
@@ -216,47 +221,6 @@ impl ServerTask {
         tracing::debug!(?event, "rlpx");
         // Nobody may be listening.
         let _ = self.events.send(event);
-    }
-
-    fn handle_command(&mut self, command: Option<Command>) {
-        let moment = now();
-        // Whoever asked may have stopped waiting for the answer.
-        match command {
-            Some(Command::AddStatic(enode, answer)) => {
-                let _ = answer.send(self.machine.add_static(moment, enode));
-            }
-            Some(Command::RemoveStatic(node_id, answer)) => {
-                self.machine.remove_static(moment, node_id);
-                let _ = answer.send(());
-            }
-            Some(Command::AddTrusted(node_id, answer)) => {
-                let _ = answer.send(self.machine.add_trusted(node_id));
-            }
-            Some(Command::RemoveTrusted(node_id, answer)) => {
-                self.machine.remove_trusted(node_id);
-                let _ = answer.send(());
-            }
-            Some(Command::Disconnect(node_id, reason, answer)) => {
-                self.machine.disconnect(moment, node_id, reason);
-                let _ = answer.send(());
-            }
-            Some(Command::Peers(answer)) => {
-                let _ = answer.send(self.live.values().filter_map(|live| live.info.clone()).collect());
-            }
-            Some(Command::Shutdown(answer)) => self.shutdown(Some(answer)),
-            None => self.shutdown(None),
-        }
-    }
-
-    fn shutdown(&mut self, waiting: Option<oneshot::Sender<()>>) {
-        let moment = now();
-        let deadline = moment.instant.checked_add(self.common.times.shutdown).map(Instant::from_std);
-        let closing = self.closing.get_or_insert(Closing { deadline, waiting: Vec::new() });
-        closing.waiting.extend(waiting);
-        self.machine.shutdown(moment);
-        self.intake.listener.abort_all();
-        self.intake.accepted = None;
-        self.intake.candidates = None;
     }
 
     /// Does what the machine puts out.

@@ -1,4 +1,4 @@
-//! What a server counts: refusals of both layers, and bytes and messages over TCP. The labels are named in `reject` and
+//! What a server counts: refusals of both layers, ends by reason, and bytes and messages over TCP. The labels are named in `reject` and
 //! `admission`; datagrams are counted by discv4. Counting decides nothing: limits are kept where bytes are read.
 
 use std::sync::{
@@ -8,7 +8,7 @@ use std::sync::{
 
 use identity::Counters;
 
-use crate::{Refusal, reject::Reject};
+use crate::{Endings, Refusal, reject::Reject};
 
 /// The counts of a server. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Counts {
     pub rejects: Counters<Reject>,
     /// What the server refused: `reject_total` of the layer `server`.
     pub refusals: Counters<Refusal>,
+    /// How peers left.
+    pub left: Endings,
+    /// How connections ended that never became a peer: dials, and whoever came in and proved a key.
+    pub turned_away: Endings,
     pub(super) traffic: Arc<Traffic>,
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
 mod life;
+mod owner;
 mod peers;
 mod protocols;
 mod support;

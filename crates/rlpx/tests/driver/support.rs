@@ -99,7 +99,7 @@ impl Node {
 
     pub(crate) async fn disconnected(&mut self) -> (Arc<PeerInfo>, SessionEnd) {
         loop {
-            if let Event::PeerDisconnected { info, end } = self.event().await {
+            if let Event::PeerDisconnected { info, end, .. } = self.event().await {
                 return (info, end);
             }
         }

@@ -8,11 +8,11 @@ use std::{
 
 use identity::{Enode, Host, Now, PublicKey};
 use rlpx::{
-    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError,
+    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError, Wait,
     server::{Output, Server},
 };
 
-use crate::story::{BROKEN, OWN, Story, candidate, enode, epoch, established, key, next_dial};
+use crate::story::{BROKEN, OWN, Story, candidate, enode, epoch, established, far, key, next_dial};
 
 /// One moment of dial policy: what happens before it, and whom it makes the node dial.
 struct Round {
@@ -316,4 +316,99 @@ fn a_dial_in_vain_is_called_off_when_the_node_comes_in() {
     assert_eq!(outputs, [Output::Establish { id, static_peer: true, trusted: false }, Output::Abort(dialed)]);
     story.close(dialed, BROKEN);
     assert_eq!(story.outputs(), []);
+}
+
+#[test]
+fn p10_a_found_node_that_lasts_is_forgiven_its_failures() {
+    let mut story = Story::new(ServerConfig::default());
+    let dial = |story: &mut Story| {
+        for seconds in 0..2_000 {
+            story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+            if let Some(dial) = story.dials().first() {
+                return (seconds, *dial);
+            }
+            story.wait(Duration::from_secs(1));
+        }
+        panic!("not dialed");
+    };
+    for least in [0, 35, 70, 140] {
+        let (waited, failed) = dial(&mut story);
+        assert!(waited >= least, "{waited} s");
+        story.fail(failed);
+    }
+    let (_, reached) = dial(&mut story);
+    assert_eq!(story.reach(reached), [established(reached.0)]);
+    story.wait(Duration::from_secs(30));
+    story.close(reached.0, SessionEnd::Remote(DisconnectReason::TooManyPeers));
+    let (waited, _) = dial(&mut story);
+    assert!((35..=44).contains(&waited), "{waited} s");
+}
+
+#[test]
+fn p10_a_session_that_was_short_forgives_nothing() {
+    let mut story = Story::new(ServerConfig::default());
+    let mut waits = Vec::new();
+    while waits.len() < 4 {
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        if let Some(dial) = story.dials().first() {
+            story.reach(*dial);
+            story.close(dial.0, SessionEnd::Remote(DisconnectReason::TooManyPeers));
+            waits.push(0);
+        }
+        story.wait(Duration::from_secs(1));
+        if let Some(last) = waits.last_mut() {
+            *last += 1;
+        }
+    }
+    assert!(waits[0] >= 35 && waits[1] >= 70 && waits[2] >= 140, "{waits:?}");
+}
+
+#[test]
+fn s03_a_dial_to_a_static_peer_counts_for_what_is_planted_at_its_address() {
+    let static_peer = Enode { host: Host::Ip("77.0.0.1".parse().unwrap()), ..enode(1) };
+    let mut story = Story::new(ServerConfig { static_peers: vec![static_peer], ..Default::default() });
+    assert_eq!(story.dials().len(), 1);
+    story.server.handle_candidate(story.now, candidate(2, "77.0.0.1"));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateSite)), (vec![], 1));
+    story.server.handle_candidate(story.now, candidate(3, "77.0.0.2"));
+    assert_eq!(story.dials().len(), 1);
+    story.server.handle_candidate(story.now, candidate(4, "77.0.0.3"));
+    assert_eq!(story.dials(), [], "the second place of the site is taken too");
+    story.wait(Duration::from_secs(10));
+    story.server.handle_candidate(story.now, candidate(5, "77.0.0.3"));
+    assert_eq!(story.dials().len(), 1);
+}
+
+#[test]
+fn h14_tarpits_hold_thirty_dials_and_each_is_free_again_when_it_ends() {
+    let mut story = Story::new(ServerConfig::default());
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        story.server.handle_candidate(story.now, candidate(number, &far(number)));
+        silent.extend(story.dials());
+        if number % 50 == 0 {
+            story.wait(Duration::from_secs(1));
+        }
+    }
+    assert_eq!((silent.len(), story.server.wanted_candidates(story.now)), (30, 0));
+    for (id, _) in &silent {
+        story.server.handle_connected(story.now, *id);
+    }
+    assert_eq!(story.server.wanted_candidates(story.now), 0);
+    story.close(silent[0].0, SessionEnd::Broken(SessionError::TimedOut(Wait::Handshake)));
+    assert_eq!(story.server.wanted_candidates(story.now), 1);
+    // Not the one that has just been silent, even if nothing else is found.
+    story.server.handle_candidate(story.now, candidate(0, &far(0)));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateRecent)), (vec![], 1));
+}
+
+#[test]
+fn h18_a_node_that_turns_out_to_be_this_one_is_told_and_not_dialed_again() {
+    let mut story = Story::new(ServerConfig::default());
+    // Our own address, under our own key: refused before it is dialed, and when it comes in.
+    story.server.handle_candidate(story.now, candidate(OWN, "77.0.0.1"));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateOwn)), (vec![], 1));
+    let (id, outputs) = story.come_in(OWN);
+    assert_eq!(outputs, [Output::Disconnect(id, DisconnectReason::ConnectedToSelf)]);
+    assert_eq!(story.server.rule(id), Some(Refusal::OwnKey));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use identity::Enode;
 use rlpx::{
-    CommandError, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes, SessionEnd, server::Output,
+    CommandError, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes, SessionEnd, Verdict,
+    server::Output,
 };
 
 use crate::story::{BROKEN, OWN, Story, candidate, enode, far, key, next_dial};
@@ -69,16 +70,29 @@ fn s08_churn_leaves_nothing_behind() {
         ..Default::default()
     };
     let mut story = Story::new(ServerConfig { times, ..Default::default() });
-    for round in 0..20_000u16 {
-        let (id, _) = story.come_in(round % 500);
-        story.server.handle_candidate(story.now, candidate(1_000 + round % 500, &far(round % 4_000)));
+    let rounds = if cfg!(feature = "thorough") { 100_000 } else { 20_000u32 };
+    for round in 0..rounds {
+        let number = (round % 500) as u16;
+        let (id, _) = story.come_in(number);
+        story.server.handle_candidate(story.now, candidate(1_000 + number, &far((round % 4_000) as u16)));
         for dial in story.dials() {
             story.fail(dial);
         }
+        match round % 100 {
+            0 => story.server.report(story.now, key(number).node_id(), Verdict::Malicious),
+            1 => story.server.ban(story.now, key(number).node_id().into(), Duration::from_secs(5)).unwrap(),
+            2 => story.server.report(story.now, key(number).node_id(), Verdict::Good),
+            _ => {}
+        }
+        story.outputs();
         story.close(id, BROKEN);
         story.wait(Duration::from_millis(100));
     }
+    println!("{rounds} rounds (thorough: 100000)");
     assert_eq!((story.server.connection_count(), story.server.peer_count()), (0, 0));
-    story.wait(Duration::from_secs(10_000));
-    assert_eq!(story.server.record_count(), 0);
+    story.wait(Duration::from_secs(100_000));
+    assert_eq!((story.server.record_count(), story.server.next_timeout(story.now)), (0, None));
+    let counts = story.server.counts();
+    // Every connection, and every dial, was counted once.
+    assert!(counts.left.total() + counts.turned_away.total() >= u64::from(rounds));
 }

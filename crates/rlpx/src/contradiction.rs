@@ -1,0 +1,199 @@
+//! What a server's configuration may not say at once: each contradiction tells what to change. Looked for before a server
+//! starts; a machine that is made with one regardless keeps every limit as it stands.
+
+use std::time::Duration;
+
+use crate::server_config::ServerConfig;
+
+/// Settings that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// More peers may come in, or be dialed, than there may be.
+    #[error("{setting} is {count}, but max_peers is {max_peers}: lower {setting}, or raise max_peers")]
+    OverMax {
+        /// `max_inbound` or `max_outbound`.
+        setting: &'static str,
+        /// What it is.
+        count: usize,
+        /// Peers in all.
+        max_peers: usize,
+    },
+    /// Peers that come in could take slots that are kept for dials.
+    #[error(
+        "max_inbound {max_inbound} and max_outbound {max_outbound} are together over max_peers {max_peers}: lower one, \
+         or raise max_peers"
+    )]
+    SumOverMax {
+        /// Peers that may come in.
+        max_inbound: usize,
+        /// Peers that may be dialed.
+        max_outbound: usize,
+        /// Peers in all.
+        max_peers: usize,
+    },
+    /// Static peers that are not trusted, and no place for them.
+    #[error(
+        "max_peers is 0, but there are static peers: raise max_peers, make them trusted, or leave them out"
+    )]
+    StaticWithoutPeers,
+    /// Static peers, and no dials.
+    #[error("max_dials is 0, but there are static peers: raise max_dials, or leave them out")]
+    StaticWithoutDials,
+    /// Nodes are found that can never be dialed.
+    #[error("{setting} is 0, but nodes are found to be dialed: raise {setting}, or set no_discovered_dials")]
+    CandidatesWithoutSlots {
+        /// `max_peers`, `max_outbound` or `max_dials`.
+        setting: &'static str,
+    },
+    /// A listener, and nobody may begin a handshake.
+    #[error("max_pending is 0, so that nobody can come in: raise max_pending, or give no listener")]
+    ListenerWithoutPlaces,
+    /// An interval whose shortest is over its longest.
+    #[error("times.{shorter} is {from:?} and times.{longer} is {to:?}: lower the one, or raise the other")]
+    Interval {
+        /// What should be shorter.
+        shorter: &'static str,
+        /// What it is.
+        from: Duration,
+        /// What should be longer.
+        longer: &'static str,
+        /// What it is.
+        to: Duration,
+    },
+}
+
+impl ServerConfig {
+    /// Looks for contradictions. `listens`: there is a listener; `finds`: there is a source of candidates.
+    ///
+    /// # Errors
+    /// The first [`Contradiction`].
+    pub fn check(&self, listens: bool, finds: bool) -> Result<(), Contradiction> {
+        self.check_peers()?;
+        let trusted = |node_id| self.trusted.contains(&node_id);
+        if self.max_peers == 0 && !self.static_peers.iter().all(|enode| trusted(enode.node_id())) {
+            return Err(Contradiction::StaticWithoutPeers);
+        }
+        if self.max_dials == 0 && !self.static_peers.is_empty() {
+            return Err(Contradiction::StaticWithoutDials);
+        }
+        if listens && self.max_pending == 0 {
+            return Err(Contradiction::ListenerWithoutPlaces);
+        }
+        let slots = [
+            ("max_peers", self.max_peers),
+            ("max_outbound", self.max_dialed()),
+            ("max_dials", self.max_dials),
+        ];
+        match slots.iter().find(|(_, count)| *count == 0) {
+            Some((setting, _)) if finds && !self.no_discovered_dials => {
+                Err(Contradiction::CandidatesWithoutSlots { setting })
+            }
+            Some(_) | None => self.check_times(),
+        }
+    }
+
+    fn check_peers(&self) -> Result<(), Contradiction> {
+        let Self { max_peers, max_inbound, max_outbound, .. } = *self;
+        for (setting, count) in [("max_inbound", max_inbound), ("max_outbound", max_outbound)] {
+            if let Some(count) = count.filter(|count| *count > max_peers) {
+                return Err(Contradiction::OverMax { setting, count, max_peers });
+            }
+        }
+        match (max_inbound, max_outbound) {
+            (Some(max_inbound), Some(max_outbound))
+                if max_inbound.saturating_add(max_outbound) > max_peers =>
+            {
+                Err(Contradiction::SumOverMax { max_inbound, max_outbound, max_peers })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_times(&self) -> Result<(), Contradiction> {
+        let (times, rotation) = (&self.times, &self.times.rotation);
+        let intervals = [
+            ("redial", times.redial, "redial_max", times.redial_max),
+            ("static_redial", times.static_redial, "static_redial_max", times.static_redial_max),
+            ("rotation.min_interval", rotation.min_interval, "rotation.max_interval", rotation.max_interval),
+        ];
+        match intervals.into_iter().find(|(_, from, _, to)| from > to) {
+            Some((shorter, from, longer, to)) => Err(Contradiction::Interval { shorter, from, longer, to }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::{Endpoint, Enode, NodeKey};
+
+    use super::*;
+    use crate::{RotationTimes, ServerTimes};
+
+    #[test]
+    fn every_contradiction_says_what_to_change() {
+        let config = ServerConfig::default;
+        let key = NodeKey::from_bytes(&[1; 32]).unwrap().public_key();
+        let enode = Enode::new(key, Endpoint { ip: [127, 0, 0, 1].into(), udp: 0, tcp: 1 });
+        let static_peers = vec![enode];
+        let rotation = RotationTimes { min_interval: Duration::from_secs(1_000), ..RotationTimes::default() };
+        let times = ServerTimes { rotation, ..ServerTimes::default() };
+        let rows = [
+            (config(), ""),
+            (
+                ServerConfig { max_inbound: Some(51), ..config() },
+                "max_inbound is 51, but max_peers is 50: lower max_inbound, or raise max_peers",
+            ),
+            (
+                ServerConfig { max_outbound: Some(51), ..config() },
+                "max_outbound is 51, but max_peers is 50: lower max_outbound, or raise max_peers",
+            ),
+            (
+                ServerConfig { max_inbound: Some(30), max_outbound: Some(21), ..config() },
+                "max_inbound 30 and max_outbound 21 are together over max_peers 50: lower one, or raise max_peers",
+            ),
+            (ServerConfig { max_inbound: Some(30), max_outbound: Some(20), ..config() }, ""),
+            (
+                ServerConfig { max_peers: 0, static_peers: static_peers.clone(), ..config() },
+                "max_peers is 0, but there are static peers: raise max_peers, make them trusted, or leave them out",
+            ),
+            (
+                ServerConfig {
+                    max_peers: 0,
+                    static_peers: static_peers.clone(),
+                    trusted: vec![key.node_id()],
+                    no_discovered_dials: true,
+                    ..config()
+                },
+                "",
+            ),
+            (
+                ServerConfig { max_dials: 0, static_peers, ..config() },
+                "max_dials is 0, but there are static peers: raise max_dials, or leave them out",
+            ),
+            (
+                ServerConfig { max_peers: 0, ..config() },
+                "max_peers is 0, but nodes are found to be dialed: raise max_peers, or set no_discovered_dials",
+            ),
+            (
+                ServerConfig { max_inbound: Some(50), ..config() },
+                "max_outbound is 0, but nodes are found to be dialed: raise max_outbound, or set no_discovered_dials",
+            ),
+            (ServerConfig { max_inbound: Some(50), no_discovered_dials: true, ..config() }, ""),
+            (
+                ServerConfig { max_pending: 0, ..config() },
+                "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",
+            ),
+            (
+                ServerConfig { times, ..config() },
+                "times.rotation.min_interval is 1000s and times.rotation.max_interval is 420s: lower the one, or raise \
+                 the other",
+            ),
+        ];
+        for (config, expected) in rows {
+            let found = config.check(true, true).err().map(|contradiction| contradiction.to_string());
+            assert_eq!(found.unwrap_or_default(), expected);
+        }
+        assert_eq!(ServerConfig { max_peers: 0, max_pending: 0, ..config() }.check(false, false), Ok(()));
+    }
+}
