@@ -210,7 +210,7 @@ impl ServerTask {
                 self.tell(Event::PeerDisconnected { info, end, rule });
             }
             (None, Some(public_key)) if inbound => {
-                self.tell(Event::Refused { public_key, address, end, rule })
+                self.tell(Event::Refused { public_key, address, end, rule });
             }
             (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end, rule }),
             (None, None) => {}
