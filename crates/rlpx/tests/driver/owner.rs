@@ -5,12 +5,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::{Endpoint, Enode, Prefix};
 use rlpx::{
-    BanTarget, CommandError, ConfigError, ConnectError, Contradiction, DisconnectReason, Event, Refusal,
-    RotationTimes, Server, ServerConfig, ServerTimes, SessionEnd, SessionError, Timeouts, Verdict, Wait,
+    BanTarget, CapabilityName, CommandError, ConfigError, ConnectError, Contradiction, DisconnectReason,
+    Event, LocalCapability, Refusal, RotationTimes, Server, ServerConfig, ServerTimes, SessionConfig,
+    SessionEnd, SessionError, Timeouts, Verdict, Wait,
 };
 use tokio::net::TcpListener;
 
-use crate::support::{Node, Stage, ask_echo, echo, listener, quick, within};
+use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -154,6 +155,28 @@ async fn h14_a_target_that_accepts_and_says_nothing_is_given_up_in_time() {
         assert_eq!(next_end(&mut node).await, (silence, None));
     }
     assert_eq!(node.server.counters().turned_away.wordless.count(DisconnectReason::ReadTimeout), 2);
+}
+
+#[tokio::test]
+async fn s14_no_name_of_a_client_opens_a_full_server() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let config = ServerConfig { max_peers: 0, ..quick() };
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
+    let node = stage.start(key, builder);
+    let echo = LocalCapability::new(CapabilityName::new("echo").unwrap(), 1, V1.message_count);
+    for name in ["Geth/v1.17.8-stable/linux-amd64/go1.24", "test/1", ""] {
+        let key = stage.key();
+        let config = SessionConfig::new(key.public_key(), name, vec![echo]);
+        let (address, remote) = (node.server.local_addr().unwrap(), node.key.public_key());
+        match within(Server::connect(stage.pool.handle(key), config, address, remote)).await {
+            Err(ConnectError::Session { end, .. }) => {
+                assert_eq!(end, SessionEnd::Remote(DisconnectReason::TooManyPeers), "{name}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(node.refused(Refusal::TooManyPeers), 3);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use identity::Prefix;
+use identity::{Enode, Host, Prefix};
 use rlpx::{
     BanTarget, CommandError, DisconnectReason, MAX_BAN, MAX_BANS, Refusal, ServerConfig, SessionEnd, Verdict,
     server::Output,
@@ -96,6 +96,21 @@ fn s09_a_banned_node_is_never_dialed() {
     assert_eq!((waited, again.1), (HOUR, key(1)));
     story.server.handle_candidate(story.now, candidate(2, "77.0.2.1"));
     assert_eq!(story.dials().len(), 1);
+}
+
+#[test]
+fn s09_a_name_that_leads_to_a_banned_address_is_not_dialed_there() {
+    let named = Enode { host: Host::Dns("node.example.org".into()), ..enode(1) };
+    let mut story = Story::new(ServerConfig { static_peers: vec![named], ..Default::default() });
+    story.server.ban(story.now, Prefix::host(ip("77.0.0.1")).into(), HOUR).unwrap();
+    let outputs = story.outputs();
+    let [Output::Resolve { id, .. }] = outputs[..] else { panic!("{outputs:?}") };
+    let found = ["77.0.0.1:1", "77.0.0.2:1"].map(|text| text.parse().unwrap());
+    story.server.handle_resolved(story.now, id, &found);
+    assert_eq!(story.outputs(), [Output::Connect { id, remote: key(1), addresses: vec![found[1]] }]);
+    // Banned while it is tried, it is called off.
+    story.server.ban(story.now, Prefix::host(ip("77.0.0.2")).into(), HOUR).unwrap();
+    assert_eq!(story.outputs(), [Output::Abort(id)]);
 }
 
 #[test]
