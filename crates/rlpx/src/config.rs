@@ -23,6 +23,27 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a Disconnect may take to be written (go-ethereum `discWriteTimeout`).
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What one peer may hold, in bytes, without a share of the budget for all: enough for any announcement and any
+/// transaction that pools take.
+pub const FREE_LEN: usize = 128 * 1024;
+/// What all peers together hold above [`FREE_LEN`] each, in bytes: large frames on their way in, their payloads, and what
+/// waits in queues.
+pub const MEMORY_BUDGET: usize = 256 << 20;
+/// What is kept of the budget, in bytes, for the one peer that is read while the rest is spent: a message as it comes, and
+/// its payload. A smaller budget counts as this much.
+pub const BUDGET_RESERVE: usize = 32 << 20;
+/// What a peer has to bring while it is read in a shortage, in bytes: within [`SHORTAGE_PACE_TIME`].
+pub const SHORTAGE_STEP: usize = 512 * 1024;
+/// See [`SHORTAGE_STEP`]; together 256 KiB/s, the slowest that a frame may come at any time.
+pub const SHORTAGE_PACE_TIME: Duration = Duration::from_secs(2);
+/// How long a frame waits for memory that began when it was short already.
+pub const LATE_WAIT: Duration = Duration::from_secs(20);
+/// A payload may have this many times the bytes of its frame without a charge.
+pub const FREE_INFLATION: usize = 4;
+/// Bytes beyond that which a peer may inflate in a second.
+pub const INFLATION_BYTES_PER_SECOND: usize = 8 << 20;
+/// Bytes beyond that which a peer may inflate at once.
+pub const INFLATION_BURST: usize = 32 << 20;
 /// A frame must arrive in full within [`READ_TIMEOUT`] and one second more for each of these many bytes.
 pub const FRAME_BYTES_PER_SECOND: usize = 256 * 1024;
 

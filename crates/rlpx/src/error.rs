@@ -115,6 +115,10 @@ pub enum Wait {
     Frame,
     /// The peer to take what we write.
     Write,
+    /// Memory for a large frame, in a shortage that began before it.
+    Memory,
+    /// The peer to bring 256 KiB/s while others wait for memory.
+    Pace,
 }
 
 impl fmt::Display for Wait {
@@ -124,6 +128,8 @@ impl fmt::Display for Wait {
             Self::Read => "nothing read in time",
             Self::Frame => "a frame did not come in full in time",
             Self::Write => "nothing written in time",
+            Self::Memory => "no memory for a large frame in time",
+            Self::Pace => "a large frame came too slowly while memory was short",
         })
     }
 }
@@ -243,6 +249,8 @@ impl SessionError {
                 Wait::Read => Reject::ReadTimeout,
                 Wait::Frame => Reject::FrameTimeout,
                 Wait::Write => Reject::WriteTimeout,
+                Wait::Memory => Reject::BudgetWait,
+                Wait::Pace => Reject::BudgetPace,
             },
             Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
         })
@@ -277,6 +285,8 @@ impl From<&SessionError> for DisconnectReason {
                 Incompatibility::OtherIdentity => Self::UnexpectedIdentity,
                 Incompatibility::OwnKey => Self::ConnectedToSelf,
             },
+            // Not the peer's fault: there is no room for what it brings.
+            SessionError::TimedOut(Wait::Memory) => Self::TooManyPeers,
             SessionError::TimedOut(_) => Self::ReadTimeout,
             SessionError::Remote(reason) => *reason,
         }

@@ -69,6 +69,7 @@
 
 mod admission;
 mod bans;
+pub mod budget;
 mod capability;
 pub mod config;
 mod contradiction;

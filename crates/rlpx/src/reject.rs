@@ -49,6 +49,10 @@ identity::labels! {
         ReadTimeout = "read_timeout",
         /// Nothing could be written for too long.
         WriteTimeout = "write_timeout",
+        /// A large frame waited too long for memory, in a shortage that began before it.
+        BudgetWait = "budget_wait",
+        /// A large frame came too slowly while memory was short.
+        BudgetPace = "budget_pace",
     }
 }
 
@@ -62,9 +66,13 @@ impl Reject {
             | Self::HandshakeRefused
             | Self::HandshakeTimeout
             | Self::HandshakeBroken => "handshake",
-            Self::FrameMac | Self::FrameSize | Self::FrameCode | Self::FrameSnappy | Self::FrameTimeout => {
-                "frame"
-            }
+            Self::FrameMac
+            | Self::FrameSize
+            | Self::FrameCode
+            | Self::FrameSnappy
+            | Self::FrameTimeout
+            | Self::BudgetWait
+            | Self::BudgetPace => "frame",
             Self::BaseMalformed
             | Self::BaseOrder
             | Self::UnknownCode

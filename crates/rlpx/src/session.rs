@@ -3,9 +3,11 @@
 //! its own.
 
 mod conduct;
+mod flow;
 mod frames;
 mod ingress;
 mod timer;
+mod toll;
 mod trips;
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use rand::CryptoRng;
 
 use self::{
     conduct::Conduct,
+    flow::Flow,
     frames::Frames,
     timer::{Timer, Timers},
     trips::{Effect, Trips},
@@ -110,8 +113,8 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Ingress {
     buffer: ReadBuffer,
-    /// The owner takes no messages now.
-    paused: bool,
+    /// Whether the peer is held up.
+    flow: Flow,
     /// Nothing more can be made of what is in the buffer.
     drained: bool,
     /// The stream has ended: nothing will be added to what is in the buffer.
@@ -186,13 +189,13 @@ impl Session {
         }
     }
 
-    /// Whether to read. False while the owner has paused or has to decide, while outputs are still to be polled, and
+    /// Whether to read. False while the owner has paused or has to decide or memory is wanted, while outputs are still to be polled, and
     /// once the session ends.
     pub fn want_read(&self) -> bool {
         let reading = match self.phase {
             Phase::Handshake => self.trips.wants_packet(),
             Phase::Greeting => true,
-            Phase::Running => !self.ingress.paused,
+            Phase::Running => !self.ingress.flow.is_stopped(),
             Phase::Authenticated | Phase::Greeted | Phase::Closing(_) | Phase::Closed => false,
         };
         reading && self.ingress.drained && self.ingress.ended.is_none()
@@ -212,7 +215,7 @@ impl Session {
             | Phase::Greeted
             | Phase::Running
             | Phase::Closing(_)
-            | Phase::Closed => self.ingress.buffer.room(unit_len),
+            | Phase::Closed => self.ingress.buffer.room(unit_len.min(self.ingress.flow.memory.limit())),
         }
     }
 
@@ -302,6 +305,9 @@ impl Session {
                 Timer::Ping => self.send_ping(),
                 Timer::Close => self.give_up(),
                 Timer::Trim => self.egress.trim(),
+                Timer::Memory => self.fail(SessionError::TimedOut(Wait::Memory)),
+                Timer::Pace => self.fail(SessionError::TimedOut(Wait::Pace)),
+                Timer::Toll => self.toll_paid(),
             }
         }
     }
@@ -385,22 +391,6 @@ impl Session {
     /// Whether `send` would take a message now.
     pub fn has_room(&self) -> bool {
         self.phase == Phase::Running && self.egress.waiting().len() < WRITE_HIGH_WATER
-    }
-
-    /// Stops or resumes taking messages. While paused nothing is read and no message put out, and silence of the peer
-    /// is not held against it.
-    pub fn pause_reading(&mut self, now: Now, paused: bool) {
-        self.touch(now);
-        if self.ingress.paused == paused {
-            return;
-        }
-        self.ingress.paused = paused;
-        self.ingress.frame_since = None;
-        self.timers.clear(Timer::Frame);
-        let read = if paused { None } else { self.now.checked_add(self.config.timeouts.read) };
-        if self.phase == Phase::Running {
-            self.timers.set(Timer::Read, read);
-        }
     }
 
     /// Who the peer proved to be; None before the encrypted handshake is over.

@@ -18,6 +18,11 @@ pub(crate) fn max_compressed_len(len: usize) -> usize {
     snap::raw::max_compress_len(len)
 }
 
+/// Most bytes that a block of `len` bytes can stand for.
+pub(crate) const fn longest_inflated(len: usize) -> usize {
+    len.saturating_mul(MAX_EXPANSION)
+}
+
 /// The payload of `block`, at most `limit` bytes. Nothing is allocated for one that declares more.
 pub(crate) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, SessionError> {
     let mut payload = vec![0; declared_len(block, limit)?];
@@ -26,7 +31,7 @@ pub(crate) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, SessionErr
 }
 
 /// How long the payload of `block` is to be, if that is at most `limit` bytes and no more than the block can hold.
-fn declared_len(block: &[u8], limit: usize) -> Result<usize, SessionError> {
+pub(crate) fn declared_len(block: &[u8], limit: usize) -> Result<usize, SessionError> {
     if block.is_empty() {
         return Err(malformed(Fault::Snappy));
     }
@@ -34,7 +39,7 @@ fn declared_len(block: &[u8], limit: usize) -> Result<usize, SessionError> {
     if declared > limit {
         return Err(malformed(Fault::TooLong { limit, found: declared }));
     }
-    if declared > block.len().saturating_mul(MAX_EXPANSION) {
+    if declared > longest_inflated(block.len()) {
         return Err(malformed(Fault::Snappy));
     }
     Ok(declared)

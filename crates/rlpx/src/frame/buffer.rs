@@ -102,8 +102,7 @@ impl ReadBuffer {
     }
 
     /// Bytes allocated.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn capacity(&self) -> usize {
+    pub(crate) const fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
@@ -177,7 +176,7 @@ impl WriteBuffer {
     }
 
     /// Bytes allocated.
-    pub(crate) fn capacity(&self) -> usize {
+    pub(crate) const fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 

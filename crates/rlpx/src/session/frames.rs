@@ -8,7 +8,9 @@ use crate::{
     capability::SharedCapability,
     config::{MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN},
     error::{DecodeError, Fault, SessionError, What},
-    frame::{Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer},
+    frame::{
+        Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer, decode_code,
+    },
     handshake::Secrets,
     snappy,
 };
@@ -74,6 +76,13 @@ impl Frames {
         };
         // Only an owner's client name of 16 MiB could be too long; its Hello is not sent, and the peer gives up.
         let _ = self.encode(code, payload, writer);
+    }
+
+    /// What the block declares that a whole frame carries, if it says so within what a block can hold.
+    pub(super) fn inflated_len(&self, decoded: Decoded, reader: &ReadBuffer) -> Option<usize> {
+        let content = reader.filled().get(..decoded.len)?;
+        let (_, code_len) = decode_code(content).ok()?;
+        snappy::declared_len(content.get(code_len..)?, MAX_MESSAGE_LEN).ok()
     }
 
     /// Takes the payload, at most `limit` bytes, out of a body whose code is `code_len` bytes long.

@@ -5,7 +5,7 @@
 use super::{Frames, Phase, Session, SessionOutput, Timer};
 use crate::{
     capability::{route, shared_capabilities},
-    config::{FRAME_BYTES_PER_SECOND, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN},
+    config::{FRAME_BYTES_PER_SECOND, FREE_LEN, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN},
     ecies::PREFIX_LEN,
     error::{Incompatibility, Misbehaviour, SessionEnd, SessionError},
     frame::{Decoded, decode_code},
@@ -21,7 +21,7 @@ impl Session {
         let advanced = match self.phase {
             Phase::Handshake => self.advance_handshake(),
             Phase::Greeting => self.advance_frames(),
-            Phase::Running if !self.ingress.paused => self.advance_frames(),
+            Phase::Running if !self.ingress.flow.is_stopped() => self.advance_frames(),
             Phase::Authenticated | Phase::Greeted | Phase::Running | Phase::Closing(_) | Phase::Closed => {
                 return false;
             }
@@ -65,11 +65,32 @@ impl Session {
 
     fn advance_frames(&mut self) -> Result<bool, SessionError> {
         let Some(frames) = &mut self.frames else { return Ok(false) };
-        let Some(decoded) = frames.decode(&mut self.ingress.buffer)? else { return self.need_more() };
+        let decoded = match self.ingress.flow.memory.pending.take() {
+            Some(decoded) => decoded,
+            None => match frames.decode(&mut self.ingress.buffer)? {
+                Some(decoded)
+                    if self.inflated_len(decoded).is_none_or(|len| self.may_inflate(decoded, len)) =>
+                {
+                    decoded
+                }
+                Some(_) => return Ok(false),
+                None => return self.need_more(),
+            },
+        };
         self.ingress.frame_since = None;
         self.timers.clear(Timer::Frame);
-        self.handle_body(decoded)?;
-        Ok(true)
+        let handled = self.handle_body(decoded);
+        self.release_memory();
+        handled.map(|()| true)
+    }
+
+    /// How long the payload will be that a whole frame inflates to, when that is a question of memory.
+    fn inflated_len(&self, decoded: Decoded) -> Option<usize> {
+        if self.phase != Phase::Running || snappy::longest_inflated(decoded.len) <= FREE_LEN {
+            return None;
+        }
+        let frames = self.frames.as_ref().filter(|frames| frames.snappy())?;
+        frames.inflated_len(decoded, &self.ingress.buffer)
     }
 
     /// What is there is no whole packet or frame. When the stream has ended it never will be.
@@ -78,6 +99,7 @@ impl Session {
             return Err(ended);
         }
         self.watch_frame();
+        self.check_memory();
         Ok(false)
     }
 
@@ -85,7 +107,7 @@ impl Session {
     pub(super) fn watch_frame(&mut self) {
         let Some(frames) = &self.frames else { return };
         let begun = frames.in_body() || !self.ingress.buffer.filled().is_empty();
-        if !begun || self.phase != Phase::Running || self.ingress.paused {
+        if !begun || self.phase != Phase::Running || self.ingress.flow.is_stopped() {
             return;
         }
         let since = *self.ingress.frame_since.get_or_insert(self.now);
@@ -172,6 +194,7 @@ impl Session {
         let (protocol, relative) = route(&self.peer.shared, code).ok_or(unknown)?;
         let limit = self.peer.shared.get(protocol).map_or(0, |shared| shared.max_message_len);
         let payload = self.payload(body, limit)?;
+        self.charge_inflation(body.decoded.unit_len, payload.len());
         let message = Message { code: relative, payload };
         self.outputs.push_back(SessionOutput::Message { protocol, message });
         Ok(())

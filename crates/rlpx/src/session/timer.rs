@@ -20,12 +20,28 @@ pub(super) enum Timer {
     Close,
     /// No long message to have been written for a while.
     Trim,
+    /// Memory, in a shortage that is older than the frame.
+    Memory,
+    /// The piece of a frame that memory was found for in a shortage.
+    Pace,
+    /// What was inflated to be paid for.
+    Toll,
 }
 
 impl Timer {
     /// Every timer, in the order of its variants and in that in which those due at once are handled.
-    const ALL: [Self; 7] =
-        [Self::Handshake, Self::Read, Self::Frame, Self::Write, Self::Ping, Self::Close, Self::Trim];
+    const ALL: [Self; 10] = [
+        Self::Handshake,
+        Self::Read,
+        Self::Frame,
+        Self::Write,
+        Self::Ping,
+        Self::Close,
+        Self::Trim,
+        Self::Memory,
+        Self::Pace,
+        Self::Toll,
+    ];
 }
 
 /// The deadlines that are set.

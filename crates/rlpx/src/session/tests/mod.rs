@@ -2,6 +2,7 @@
 //! With sockets and tasks they are tested in `tests/driver/`, frames by themselves in `frame/tests.rs`.
 
 mod base;
+mod budget;
 mod handshake;
 mod kit;
 mod memory;

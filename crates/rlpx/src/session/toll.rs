@@ -1,0 +1,66 @@
+//! What a peer pays for messages that inflate: a bucket of bytes that fills with time, and is drawn on by what a payload
+//! is longer than four times its frame. It may be overdrawn once; until that is paid off nothing is read (`flow.rs`).
+//! Honest blocks of headers, bodies and receipts stay under the free ratio; a bomb reaches 21 times its bytes (EIP-706).
+
+use std::time::{Duration, Instant};
+
+use crate::config::{FREE_INFLATION, INFLATION_BURST, INFLATION_BYTES_PER_SECOND};
+
+/// What has been drawn from the bucket, as of the last time it was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Toll {
+    drawn: usize,
+    since: Option<Instant>,
+}
+
+impl Toll {
+    /// Charges a payload of `len` bytes that came as `wire_len`; how long nothing may be read after it, if at all.
+    pub(super) fn charge(&mut self, now: Instant, wire_len: usize, len: usize) -> Option<Duration> {
+        let extra = len.saturating_sub(wire_len.saturating_mul(FREE_INFLATION));
+        // The common case: nothing to pay, and no look at the bucket.
+        if extra == 0 {
+            return None;
+        }
+        let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let refilled = passed.as_micros().saturating_mul(INFLATION_BYTES_PER_SECOND as u128) / 1_000_000;
+        let refilled = usize::try_from(refilled).unwrap_or(usize::MAX);
+        self.drawn = self.drawn.saturating_sub(refilled).saturating_add(extra);
+        self.since = Some(now);
+        let debt = self.drawn.saturating_sub(INFLATION_BURST);
+        let micros = (debt as u64).saturating_mul(1_000_000).div_ceil(INFLATION_BYTES_PER_SECOND as u64);
+        (debt > 0).then(|| Duration::from_micros(micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn start() -> identity::Now {
+        identity::Now::simulated(Duration::from_secs(1_800_000_000))
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn f09_the_bucket_as_a_table() {
+        let now = start().instant;
+        // When (ms), bytes on the wire, bytes inflated, how long nothing is read then (ms).
+        let table = [
+            (0, MIB, 4 * MIB, 0),
+            (0, MIB, 20 * MIB, 0),
+            (0, MIB, 20 * MIB, 0),
+            (0, 0, 1, 1),
+            (0, MIB, 12 * MIB, 1_001),
+            (1_000, MIB, 5 * MIB, 126),
+            (2_000, MIB, 5 * MIB, 0),
+            (60_000, 0, 32 * MIB, 0),
+            (60_000, 0, 4 * MIB, 500),
+        ];
+        let mut toll = Toll::default();
+        for (row, (at, wire_len, len, pause)) in table.into_iter().enumerate() {
+            let moment = now.checked_add(Duration::from_millis(at)).unwrap();
+            let found = toll.charge(moment, wire_len, len).unwrap_or_default();
+            assert_eq!(found.as_micros().div_ceil(1_000), pause, "row {row}");
+        }
+    }
+}
