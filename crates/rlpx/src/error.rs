@@ -5,7 +5,7 @@
 
 use std::{fmt, io};
 
-use crate::{p2p::DisconnectReason, reject::Reject};
+use crate::{capability::CapabilityName, p2p::DisconnectReason, reject::Reject};
 
 /// What of a message could not be decoded, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +201,9 @@ pub enum SessionError {
     /// The peer was too slow.
     #[error("{0}")]
     TimedOut(Wait),
+    /// A protocol of ours took no messages of the peer for too long; no fault of the peer's.
+    #[error("our protocol {0} took no messages in time")]
+    Stalled(CapabilityName),
     /// The stream ended.
     #[error("the connection was closed without a Disconnect")]
     Eof,
@@ -216,7 +219,7 @@ impl SessionError {
     /// Whether the peer may be told: never about a wrong MAC, a failed handshake or a stream that is gone.
     pub const fn may_tell(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Misbehaved(_) | Self::Incompatible(_) => true,
+            Self::Malformed(_) | Self::Misbehaved(_) | Self::Incompatible(_) | Self::Stalled(_) => true,
             Self::TimedOut(wait) => !matches!(wait, Wait::Write),
             Self::Handshake(_) | Self::Mac | Self::Eof | Self::Io(_) | Self::Remote(_) => false,
         }
@@ -252,7 +255,8 @@ impl SessionError {
                 Wait::Memory => Reject::BudgetWait,
                 Wait::Pace => Reject::BudgetPace,
             },
-            Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
+            // The server counts a stall among its refusals.
+            Self::Stalled(_) | Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
         })
     }
 }
@@ -288,6 +292,7 @@ impl From<&SessionError> for DisconnectReason {
             // Not the peer's fault: there is no room for what it brings.
             SessionError::TimedOut(Wait::Memory) => Self::TooManyPeers,
             SessionError::TimedOut(_) => Self::ReadTimeout,
+            SessionError::Stalled(_) => Self::Requested,
             SessionError::Remote(reason) => *reason,
         }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use identity::{AddressPolicy, Enode, NetList, NodeId};
 
+use crate::config::MEMORY_BUDGET;
+
 /// Static peers of one node. Adding more is refused.
 pub const MAX_STATIC_PEERS: usize = 1_024;
 
@@ -95,6 +97,9 @@ pub struct ServerConfig {
     pub static_peers: Vec<Enode>,
     /// Peers that skip the limits on their number. At most [`MAX_TRUSTED_PEERS`].
     pub trusted: Vec<NodeId>,
+    /// What all peers together may hold, in bytes, beyond 128 KiB each. Trusted and static ones too; at least 32 MiB.
+    /// Default: 256 MiB.
+    pub memory_budget: usize,
     /// The intervals.
     pub times: ServerTimes,
 }
@@ -169,6 +174,7 @@ impl Default for ServerConfig {
             address_policy: AddressPolicy::default(),
             static_peers: Vec::new(),
             trusted: Vec::new(),
+            memory_budget: MEMORY_BUDGET,
             times: ServerTimes::default(),
         }
     }

@@ -15,16 +15,36 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     link::{Exit, Link},
     now,
+    pool::{Gauge, Purse},
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},
 };
-use crate::{Message, Refusal, Session, SessionEnd, SharedMessage, p2p::DisconnectReason, peer::PeerInfo};
+use crate::{
+    CapabilityName, Message, Refusal, Session, SessionEnd, SharedMessage, p2p::DisconnectReason,
+    peer::PeerInfo,
+};
 
 /// One protocol of one peer.
 struct Seat {
     /// None once it has panicked or was told the end.
     session: Option<Box<dyn ProtocolSession>>,
     link: Link,
+    name: CapabilityName,
+}
+
+/// Why a protocol's peer is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A protocol wants it, or has panicked.
+    Ordered(DisconnectReason),
+    /// This protocol took no messages for too long.
+    Stalled(CapabilityName),
+}
+
+impl From<DisconnectReason> for Ending {
+    fn from(reason: DisconnectReason) -> Self {
+        Self::Ordered(reason)
+    }
 }
 
 /// A message that was put out, until it is written.
@@ -42,6 +62,8 @@ pub(super) struct Attached {
     in_flight: VecDeque<InFlight>,
     /// Messages whose protocol has no room: one, for then reading stops.
     waiting: VecDeque<(usize, Message)>,
+    gauge: Gauge,
+    purse: Arc<Purse>,
     /// When they will have waited too long.
     stall_end: Option<Instant>,
     stall_limit: Duration,
@@ -57,13 +79,15 @@ impl Attached {
         protocols: &[Arc<dyn Protocol>],
         info: &Arc<PeerInfo>,
         stall_limit: Duration,
-        counts: Counts,
+        (counts, purse): (Counts, &Arc<Purse>),
     ) -> Result<Self, DisconnectReason> {
         let mut attached = Self {
             seats: Vec::new(),
             exit: Arc::new(Exit::new(counts.refusals.clone())),
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
+            gauge: Gauge::default(),
+            purse: Arc::clone(purse),
             stall_end: None,
             stall_limit,
             traffic: counts.traffic(),
@@ -71,11 +95,11 @@ impl Attached {
             next_seat: 0,
         };
         for shared in &info.shared {
-            let link = Link::new(info.peer_id, shared, Arc::clone(&attached.exit));
+            let link = Link::new(info.peer_id, shared, Arc::clone(&attached.exit), Arc::clone(purse));
             let protocol = protocols.iter().find(|protocol| shared.name == *protocol.name());
             let connect = || protocol.map(|own| own.connect(Arc::clone(info), shared.version, link.clone()));
             match attached.guard(connect) {
-                Ok(session) => attached.seats.push(Seat { session, link }),
+                Ok(session) => attached.seats.push(Seat { session, link, name: shared.name }),
                 Err(reason) => {
                     attached.close(&SessionEnd::Local { reason, error: None });
                     return Err(reason);
@@ -123,10 +147,12 @@ impl Attached {
         message: Message,
     ) -> Result<bool, DisconnectReason> {
         self.traffic.message_in();
+        let len = message.payload.len();
         self.waiting.push_back((seat, message));
         match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
             Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => {
+                self.gauge.tell(&self.purse, len);
                 self.stall_end = now().instant.checked_add(self.stall_limit).map(Instant::from_std);
                 Ok(false)
             }
@@ -153,6 +179,7 @@ impl Attached {
             }
         }
         self.stall_end = None;
+        self.gauge.tell(&self.purse, 0);
         Poll::Ready(Ok(()))
     }
 
@@ -161,18 +188,22 @@ impl Attached {
     ///
     /// # Errors
     /// The reason to disconnect the peer with.
-    pub(super) async fn turn(&mut self, has_room: bool) -> Result<(), DisconnectReason> {
+    pub(super) async fn turn(&mut self, has_room: bool) -> Result<(), Ending> {
         let exit = Arc::clone(&self.exit);
         let stall_end = self.stall_end;
         tokio::select! {
-            reason = exit.ordered() => Err(reason),
-            result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result,
+            reason = exit.ordered() => Err(reason.into()),
+            result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result.map_err(Ending::from),
             () = sleep_until_some(stall_end) => {
                 self.counts.refusals.add(Refusal::ProtocolStalled);
-                // No fault of the peer's.
-                Err(DisconnectReason::Requested)
+                Err(self.stalled())
             }
         }
+    }
+
+    fn stalled(&self) -> Ending {
+        let seat = self.waiting.front().and_then(|(seat, _)| self.seats.get(*seat));
+        seat.map_or(Ending::Ordered(DisconnectReason::Requested), |seat| Ending::Stalled(seat.name))
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), DisconnectReason>> {
@@ -227,6 +258,7 @@ impl Attached {
     /// The connection has ended.
     pub(super) fn close(&mut self, end: &SessionEnd) {
         self.waiting.clear();
+        self.gauge.tell(&self.purse, 0);
         for seat in 0..self.seats.len() {
             if let Some(seat) = self.seats.get(seat) {
                 seat.link.queue().close();

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common,
+    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common, pool::Pool,
     protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
 };
 use crate::{
@@ -202,6 +202,7 @@ impl ServerBuilder {
             max_peers: self.config.max_peers,
         };
         let times = self.config.times.clone();
+        let pool = Pool::new(self.config.memory_budget);
         let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
         let ServerCounts { refusals, left, turned_away } = machine.counts().clone();
         let rejects = session.rejects.clone();
@@ -215,6 +216,7 @@ impl ServerBuilder {
             curve: self.curve,
             times,
             counts: counts.clone(),
+            pool,
             reports: reporter,
         };
         let mut tasks = JoinSet::new();

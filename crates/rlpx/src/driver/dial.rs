@@ -58,9 +58,7 @@ impl Dial {
         let _ = common.reports.send((id, Report::Connected)).await;
         let (curve, session) = (common.curve.clone(), Arc::clone(&common.session));
         let wire = Wire::dialed(stream, curve, session, (remote, Lane(id.0)), common.counts.traffic());
-        PeerTask { id, common, orders, wire, remote_addr, inbound: false, attached: None, busy: false }
-            .run()
-            .await
+        PeerTask::new(id, common, orders, wire, (remote_addr, false)).run().await
     }
 }
 

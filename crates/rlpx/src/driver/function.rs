@@ -121,7 +121,7 @@ where
     }
 
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {
-        let queue = Arc::new(Queue::new(MAX_WAITING_MESSAGES, MAX_WAITING_LEN));
+        let queue = Arc::new(Queue::inbound(MAX_WAITING_MESSAGES, MAX_WAITING_LEN, Arc::clone(link.purse())));
         let (open, closed) = oneshot::channel();
         let peer = ProtocolPeer { info: peer, version, link: link.clone() };
         let task = spawn((self.run)(peer, MessageStream(Arc::clone(&queue))));

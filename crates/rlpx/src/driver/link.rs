@@ -10,7 +10,10 @@ use std::{
 use identity::Counters;
 use tokio::sync::Notify;
 
-use super::queue::{PushError, Queue};
+use super::{
+    pool::Purse,
+    queue::{PushError, Queue},
+};
 use crate::{
     Refusal, SendError, SharedMessage,
     capability::SharedCapability,
@@ -28,6 +31,7 @@ struct Shared {
     message_count: u64,
     queue: Queue<SharedMessage>,
     exit: Arc<Exit>,
+    purse: Arc<Purse>,
 }
 
 /// The order to end a connection, given by one of its protocols.
@@ -61,9 +65,15 @@ impl Exit {
 }
 
 impl Link {
-    pub(super) fn new(peer_id: PeerId, capability: &SharedCapability, exit: Arc<Exit>) -> Self {
-        let queue = Queue::new(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN);
-        Self(Arc::new(Shared { peer_id, message_count: capability.message_count, queue, exit }))
+    pub(super) fn new(
+        peer_id: PeerId,
+        capability: &SharedCapability,
+        exit: Arc<Exit>,
+        purse: Arc<Purse>,
+    ) -> Self {
+        let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(&purse));
+        let message_count = capability.message_count;
+        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse }))
     }
 
     /// The session at the other end of the link.
@@ -74,7 +84,8 @@ impl Link {
     /// Queues a message, if there is room.
     ///
     /// # Errors
-    /// - [`SendError::Full`] when 1,024 messages or 1 MiB wait already,
+    /// - [`SendError::Full`] when 1,024 messages or 1 MiB wait already, or more than 128 KiB would be held for the peer
+    ///   and the budget for all is spent,
     /// - [`SendError::Closed`] when the session has ended,
     /// - [`SendError::TooLarge`] and [`SendError::UnknownCode`] when no message of the protocol can be like this.
     pub fn try_send(&self, message: SharedMessage) -> Result<(), SendError> {
@@ -119,6 +130,11 @@ impl Link {
             return Err(SendError::TooLarge);
         }
         Ok(())
+    }
+
+    /// What counts as held on the peer's behalf.
+    pub(super) fn purse(&self) -> &Arc<Purse> {
+        &self.0.purse
     }
 
     pub(super) fn queue(&self) -> &Queue<SharedMessage> {

@@ -17,6 +17,7 @@ mod listener;
 mod nat;
 mod node_info;
 mod peer_task;
+mod pool;
 mod protocol;
 mod queue;
 mod server_task;

@@ -9,7 +9,14 @@ use std::{
 use identity::{CurveHandle, PublicKey};
 use tokio::sync::mpsc;
 
-use super::{attached::Attached, now, protocol::Protocol, traffic::Counts, wire::Wire};
+use super::{
+    attached::{Attached, Ending},
+    now,
+    pool::{Account, Pool, Purse},
+    protocol::Protocol,
+    traffic::Counts,
+    wire::Wire,
+};
 use crate::{
     Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
     p2p::DisconnectReason,
@@ -53,6 +60,7 @@ pub(super) struct Common {
     pub(super) curve: CurveHandle,
     pub(super) times: ServerTimes,
     pub(super) counts: Counts,
+    pub(super) pool: Arc<Pool>,
     pub(super) reports: mpsc::Sender<(PeerId, Report)>,
 }
 
@@ -61,6 +69,7 @@ pub(super) struct PeerTask {
     pub(super) common: Arc<Common>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) wire: Wire,
+    pub(super) account: Account,
     pub(super) remote_addr: SocketAddr,
     pub(super) inbound: bool,
     pub(super) attached: Option<Attached>,
@@ -69,6 +78,18 @@ pub(super) struct PeerTask {
 }
 
 impl PeerTask {
+    pub(super) fn new(
+        id: PeerId,
+        common: Arc<Common>,
+        orders: mpsc::Receiver<Order>,
+        mut wire: Wire,
+        (remote_addr, inbound): (SocketAddr, bool),
+    ) -> Self {
+        wire.session().govern_memory();
+        let account = Account::new(Purse::new(&common.pool, id.0));
+        Self { id, common, orders, wire, account, remote_addr, inbound, attached: None, busy: false }
+    }
+
     pub(super) async fn run(mut self) -> SessionEnd {
         let end = loop {
             if let Some(end) = self.handle_outputs().await {
@@ -78,6 +99,7 @@ impl PeerTask {
                 self.wire.session().disconnect(now(), reason);
                 continue;
             }
+            self.busy |= self.account.settle(self.wire.session());
             if let Some(end) = self.wait().await {
                 break end;
             }
@@ -108,18 +130,20 @@ impl PeerTask {
             },
             result = protocols => self.handle_turn(result),
             () = self.wire.turn() => {}
+            hurried = self.account.turn() => self.account.handle_turn(self.wire.session(), hurried),
             () = tokio::task::yield_now(), if self.busy => {}
         }
         None
     }
 
-    fn handle_turn(&mut self, result: Result<(), DisconnectReason>) {
+    fn handle_turn(&mut self, result: Result<(), Ending>) {
         match result {
             Ok(()) => {
                 let stalled = self.attached.as_ref().is_some_and(Attached::is_stalled);
                 self.wire.session().pause_reading(now(), stalled);
             }
-            Err(reason) => self.wire.session().disconnect(now(), reason),
+            Err(Ending::Ordered(reason)) => self.wire.session().disconnect(now(), reason),
+            Err(Ending::Stalled(name)) => self.wire.session().give_up_on(now(), name),
         }
     }
 
@@ -141,7 +165,7 @@ impl PeerTask {
                 SessionOutput::Message { protocol, message } => {
                     if let Some(attached) = &mut self.attached {
                         let result = attached.handle_message(protocol, message).await;
-                        self.handle_turn(result.map(|_| ()));
+                        self.handle_turn(result.map(|_| ()).map_err(Ending::from));
                     }
                 }
                 SessionOutput::Closed(end) => return Some(end),
@@ -180,7 +204,7 @@ impl PeerTask {
             connected_at: now().instant,
         });
         let Common { protocols, times, counts, .. } = &*self.common;
-        match Attached::new(protocols, &info, times.protocol_stall, counts.clone()) {
+        match Attached::new(protocols, &info, times.protocol_stall, (counts.clone(), self.account.purse())) {
             Ok(attached) => {
                 self.attached = Some(attached);
                 self.wire.session().admit(now());

@@ -3,9 +3,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
+
+use super::pool::{Gauge, Purse};
 
 /// Why an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     max_count: usize,
     max_len: usize,
+    purse: Arc<Purse>,
+    /// Whether the budget may refuse what comes.
+    guarded: bool,
 }
 
 #[derive(Debug)]
@@ -31,24 +36,40 @@ struct State<T> {
     closed: bool,
     waits_for_room: Vec<Waker>,
     waits_for_item: Option<Waker>,
+    gauge: Gauge,
 }
 
 impl<T> Queue<T> {
-    /// An empty queue for at most `max_count` items of together `max_len` bytes.
-    pub(super) const fn new(max_count: usize, max_len: usize) -> Self {
+    /// An empty queue for at most `max_count` items of together `max_len` bytes, which count as held on the peer's
+    /// behalf. What comes is there already: the budget has no say.
+    pub(super) fn inbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
+        Self::new((max_count, max_len), purse, false)
+    }
+
+    /// The same for what is to be sent: the budget may refuse it.
+    pub(super) fn outbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
+        Self::new((max_count, max_len), purse, true)
+    }
+
+    fn new((max_count, max_len): (usize, usize), purse: Arc<Purse>, guarded: bool) -> Self {
         let state = State {
             items: VecDeque::new(),
             len: 0,
             closed: false,
             waits_for_room: Vec::new(),
             waits_for_item: None,
+            gauge: Gauge::default(),
         };
-        Self { state: Mutex::new(state), max_count, max_len }
+        Self { state: Mutex::new(state), max_count, max_len, purse, guarded }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No code that can panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_room(&self, state: &State<T>, len: usize) -> bool {
+        state.has_room(len, self.max_count, self.max_len) && (!self.guarded || self.purse.has_room(len))
     }
 
     /// Puts in an item of `len` bytes, or gives it back.
@@ -57,10 +78,10 @@ impl<T> Queue<T> {
         if state.closed {
             return Err((item, PushError::Closed));
         }
-        if !state.has_room(len, self.max_count, self.max_len) {
+        if !self.has_room(&state, len) {
             return Err((item, PushError::Full));
         }
-        state.push(item, len);
+        state.push(item, len, &self.purse);
         let waker = state.waits_for_item.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -73,7 +94,7 @@ impl<T> Queue<T> {
         if state.closed {
             return;
         }
-        state.push(item, len);
+        state.push(item, len, &self.purse);
         let waker = state.waits_for_item.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -82,11 +103,17 @@ impl<T> Queue<T> {
     /// Ready when an item of `len` bytes has room, or never will.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
         let mut state = self.lock();
-        if state.closed || state.has_room(len, self.max_count, self.max_len) {
+        if state.closed || self.has_room(&state, len) {
             return Poll::Ready(());
         }
         if !state.waits_for_room.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.waits_for_room.push(cx.waker().clone());
+        }
+        if self.guarded && state.has_room(len, self.max_count, self.max_len) {
+            self.purse.wake_for_room(cx.waker());
+            if self.has_room(&state, len) {
+                return Poll::Ready(());
+            }
         }
         Poll::Pending
     }
@@ -114,6 +141,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         let (item, len) = state.items.pop_front()?;
         state.len = state.len.saturating_sub(len);
+        state.tell(&self.purse);
         let wakers = std::mem::take(&mut state.waits_for_room);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -131,10 +159,22 @@ impl<T> Queue<T> {
     }
 }
 
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.gauge.tell(&self.purse, 0);
+    }
+}
+
 impl<T> State<T> {
-    fn push(&mut self, item: T, len: usize) {
+    fn push(&mut self, item: T, len: usize, purse: &Purse) {
         self.len = self.len.saturating_add(len);
         self.items.push_back((item, len));
+        self.tell(purse);
+    }
+
+    fn tell(&mut self, purse: &Purse) {
+        self.gauge.tell(purse, self.len);
     }
 
     fn has_room(&self, len: usize, max_count: usize, max_len: usize) -> bool {
@@ -146,14 +186,15 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
+        sync::atomic::{AtomicUsize, Ordering},
         task::Wake,
     };
 
-    use super::*;
+    use super::{super::pool::Pool, *};
+
+    fn purse() -> Arc<Purse> {
+        Purse::new(&Pool::new(0), 1)
+    }
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -166,7 +207,7 @@ mod tests {
 
     #[test]
     fn p11_count_and_bytes_are_bounded_and_one_item_of_any_size_passes() {
-        let queue = Queue::new(3, 100);
+        let queue = Queue::inbound(3, 100, purse());
         queue.try_push('a', 1_000_000).unwrap();
         assert_eq!(queue.try_push('b', 1), Err(('b', PushError::Full)));
         assert_eq!(queue.try_pop(), Some(('a', 1_000_000)));
@@ -180,8 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn p13_a_message_that_the_budget_has_no_room_for_waits_until_something_is_given_back() {
+        let pool = Pool::new(0);
+        let other = Purse::new(&pool, 2);
+        other.change(0, 64 << 20);
+        let queue = Queue::outbound(3, 1 << 20, Purse::new(&pool, 1));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        queue.try_push('a', 100_000).unwrap();
+        assert_eq!(queue.try_push('b', 100_000), Err(('b', PushError::Full)));
+        assert!(queue.poll_room(&mut cx, 100_000).is_pending());
+        other.change(64 << 20, 1 << 20);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(queue.poll_room(&mut cx, 100_000).is_ready());
+        queue.try_push('b', 100_000).unwrap();
+    }
+
+    #[test]
     fn room_items_and_the_end_wake_who_waits() {
-        let queue = Queue::new(1, 100);
+        let queue = Queue::inbound(1, 100, purse());
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);

@@ -139,16 +139,7 @@ impl ServerTask {
         let (sender, orders) = mpsc::channel(MAX_ORDERS);
         let (curve, session) = (common.curve.clone(), Arc::clone(&common.session));
         let wire = Wire::accepted(stream, curve, session, Lane(id.0), common.counts.traffic());
-        let task = PeerTask {
-            id,
-            common,
-            orders,
-            wire,
-            remote_addr: from,
-            inbound: true,
-            attached: None,
-            busy: false,
-        };
+        let task = PeerTask::new(id, common, orders, wire, (from, true));
         let task = self.tasks.spawn(async move { (id, task.run().await) });
         let orders = Some(sender);
         self.live

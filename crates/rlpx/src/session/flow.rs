@@ -12,6 +12,8 @@ use crate::{
     config::{FREE_LEN, LATE_WAIT, SHORTAGE_PACE_TIME, SHORTAGE_STEP},
     frame::Decoded,
 };
+#[cfg(feature = "tokio")]
+use crate::{capability::CapabilityName, error::SessionError};
 
 /// Why a peer is held up, and since when.
 #[derive(Debug, Default)]
@@ -134,6 +136,13 @@ impl Session {
         self.touch(now);
         self.ingress.flow.paused = paused;
         self.update_clocks();
+    }
+
+    /// Ends the session because our protocol with this name took no messages for too long.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn give_up_on(&mut self, now: Now, name: CapabilityName) {
+        self.touch(now);
+        self.fail(SessionError::Stalled(name));
     }
 
     /// Charges a payload of `len` bytes that came in a frame of `wire_len`.

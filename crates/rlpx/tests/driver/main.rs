@@ -4,6 +4,7 @@
 #![cfg(feature = "tokio")]
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod budget;
 mod life;
 mod owner;
 mod peers;

@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{
-    CapabilityName, DisconnectReason, Link, LocalCapability, MAX_QUEUED_LEN, PeerInfo, Protocol,
-    ProtocolSession, ProtocolVersion, Refusal, SendError, Server, ServerConfig, ServerTimes, SessionConfig,
-    SessionEnd, SharedMessage, protocol,
+    CapabilityName, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_WAITING_MESSAGES, PeerInfo, Protocol,
+    ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes, SessionEnd,
+    SessionError, SharedMessage, protocol,
 };
 
 use crate::support::{Stage, V1, ask_echo, echo, listener, quick, within};
@@ -139,13 +139,7 @@ async fn s05_a_panic_costs_its_peer_alone() {
     ask_echo(&mut honest, b"before").await;
     let end = SessionEnd::Remote(DisconnectReason::SubprotocolError);
     for (count, name) in ["bad", "task", "worse"].into_iter().enumerate() {
-        let capabilities =
-            [name, "beside"].map(|name| LocalCapability::new(CapabilityName::new(name).unwrap(), 1, 2));
-        let key = stage.key();
-        let config = SessionConfig::new(key.public_key(), "tool/1", capabilities.to_vec());
-        let address = node.server.local_addr().unwrap();
-        let curve = stage.pool.handle(key);
-        let mut tool = within(Server::connect(curve, config, address, node.key.public_key())).await.unwrap();
+        let mut tool = stage.tool_with(&node, &[name, "beside"]).await;
         let bad = tool.shared().iter().position(|shared| shared.name == *name).unwrap();
         // At the start already, `worse` may have ended it.
         let sent = within(tool.send(bad, 0, Bytes::new())).await;
@@ -184,9 +178,42 @@ async fn a_protocol_without_room_stops_the_reading_and_then_costs_the_peer() {
     };
     within(flood).await;
     let (_, end) = node.disconnected().await;
-    assert_eq!(end, SessionEnd::Local { reason: DisconnectReason::Requested, error: None });
+    assert_eq!(end, stalled("echo"));
     assert_eq!((node.refused(Refusal::ProtocolStalled), slow.script.handled.load(Ordering::Relaxed)), (1, 0));
     assert!(node.server.counters().bytes_in() < 8 << 20, "{}", node.server.counters().bytes_in());
+}
+
+/// The end of a peer whose protocol with this name took nothing for too long.
+fn stalled(name: &str) -> SessionEnd {
+    let error = Some(SessionError::Stalled(CapabilityName::new(name).unwrap()));
+    SessionEnd::Local { reason: DisconnectReason::Requested, error }
+}
+
+#[tokio::test]
+async fn p11_a_slow_protocol_delays_no_other_until_its_own_queue_is_full_and_is_named_then() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let slow = protocol("slow", [V1], |_, messages| async move {
+        std::future::pending::<()>().await;
+        drop(messages);
+    });
+    let times = ServerTimes { protocol_stall: Duration::from_millis(300), ..quick().times };
+    let config = ServerConfig { times, ..quick() };
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
+    let mut node = stage.start(key, builder.protocol(Arc::new(slow)));
+    let mut tool = stage.tool_with(&node, &["echo", "slow"]).await;
+    let slow = tool.shared().iter().position(|shared| shared.name == *"slow").unwrap();
+    for _ in 0..MAX_WAITING_MESSAGES / 64 {
+        for _ in 0..64 {
+            within(tool.send(slow, 0, Bytes::from_static(b"x"))).await.unwrap();
+        }
+        // What comes behind them is not held up.
+        ask_echo(&mut tool, b"in between").await;
+    }
+    assert_eq!(node.refused(Refusal::ProtocolStalled), 0);
+    within(tool.send(slow, 0, Bytes::from_static(b"one too many"))).await.unwrap();
+    assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Requested)));
+    assert_eq!((node.disconnected().await.1, node.refused(Refusal::ProtocolStalled)), (stalled("slow"), 1));
 }
 
 #[tokio::test]

@@ -67,11 +67,26 @@ impl Stage {
         name: &str,
         to: &Node,
     ) -> Result<Connection, ConnectError> {
-        let capabilities =
-            vec![LocalCapability::new(CapabilityName::new(name).unwrap(), 1, V1.message_count)];
+        self.open_with(key, &[name], to).await
+    }
+
+    async fn open_with(
+        &self,
+        key: &Arc<NodeKey>,
+        names: &[&str],
+        to: &Node,
+    ) -> Result<Connection, ConnectError> {
+        let capability =
+            |name: &&str| LocalCapability::new(CapabilityName::new(name).unwrap(), 1, V1.message_count);
+        let capabilities = names.iter().map(capability).collect();
         let config = SessionConfig::new(key.public_key(), "tool/1", capabilities);
         let address = to.server.local_addr().unwrap();
         within(Server::connect(self.pool.handle(Arc::clone(key)), config, address, to.key.public_key())).await
+    }
+
+    /// A tool that offers these protocols.
+    pub(crate) async fn tool_with(&self, to: &Node, names: &[&str]) -> Connection {
+        self.open_with(&self.key(), names, to).await.unwrap()
     }
 
     pub(crate) async fn tool(&self, to: &Node) -> Connection {
