@@ -119,9 +119,9 @@ pub use contradiction::Contradiction;
 pub use dialer::Candidate;
 #[cfg(feature = "tokio")]
 pub use driver::{
-    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Link, MAX_EVENTS, MAX_WAITING_LEN,
-    MAX_WAITING_MESSAGES, MessageStream, NodeInfo, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion,
-    Received, Server, ServerBuilder, protocol,
+    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Held, Link, MAX_EVENTS,
+    MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, NodeInfo, Protocol, ProtocolPeer, ProtocolSession,
+    ProtocolVersion, Received, Server, ServerBuilder, protocol,
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};

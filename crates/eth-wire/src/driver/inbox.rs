@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use rlpx::{Link, PeerId, PeerInfo};
+use rlpx::{Held, Link, PeerId, PeerInfo};
 use tokio::sync::Notify;
 
 use crate::{BackendAnswer, BackendTicket, EthVersion, Incoming, MessageError};
@@ -47,6 +47,8 @@ struct PeerQueue {
     sent_len: usize,
     messages: VecDeque<(Read, usize)>,
     len: usize,
+    /// Tells rlpx of `len`: what waits here counts against its budget of memory.
+    held: Option<Held>,
     is_closed: bool,
     is_paused: bool,
     is_scheduled: bool,
@@ -88,7 +90,9 @@ impl Inbox {
         if state.is_closed {
             return false;
         }
-        state.peers.entry(peer).or_default().arrival = arrival;
+        let queue = state.peers.entry(peer).or_default();
+        queue.held = arrival.as_ref().map(|arrival| arrival.link.held());
+        queue.arrival = arrival;
         self.schedule(state, peer);
         true
     }
@@ -109,7 +113,7 @@ impl Inbox {
         let mut state = self.lock();
         let Some(queue) = state.peers.get_mut(&peer) else { return };
         queue.messages.push_back((message, len));
-        queue.len = queue.len.saturating_add(len);
+        queue.set_len(queue.len.saturating_add(len));
         self.schedule(state, peer);
     }
 
@@ -195,6 +199,13 @@ impl PeerQueue {
         self.messages.is_empty() || (self.messages.len() < MAX_WAITING_MESSAGES && self.len < MAX_WAITING_LEN)
     }
 
+    fn set_len(&mut self, len: usize) {
+        self.len = len;
+        if let Some(held) = &mut self.held {
+            held.set(len);
+        }
+    }
+
     fn has_work(&self) -> bool {
         let readable = !self.is_paused && !self.messages.is_empty();
         self.arrival.is_some() || self.sent_messages > 0 || readable || self.is_closed
@@ -203,7 +214,7 @@ impl PeerQueue {
     fn take(&mut self) -> Turn {
         let count = if self.is_paused { 0 } else { TURN_MESSAGES.min(self.messages.len()) };
         let taken: Vec<(Read, usize)> = self.messages.drain(..count).collect();
-        self.len = self.len.saturating_sub(taken.iter().map(|(_, len)| len).sum());
+        self.set_len(self.len.saturating_sub(taken.iter().map(|(_, len)| len).sum()));
         Turn {
             arrival: self.arrival.take(),
             sent_messages: std::mem::take(&mut self.sent_messages),

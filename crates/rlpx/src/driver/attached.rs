@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     link::{Exit, Link},
     now,
-    pool::{Gauge, Purse},
+    pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},
 };
@@ -62,8 +62,8 @@ pub(super) struct Attached {
     in_flight: VecDeque<InFlight>,
     /// Messages whose protocol has no room: one, for then reading stops.
     waiting: VecDeque<(usize, Message)>,
-    gauge: Gauge,
-    purse: Arc<Purse>,
+    /// Counts what waits.
+    held: Held,
     /// When they will have waited too long.
     stall_end: Option<Instant>,
     stall_limit: Duration,
@@ -86,8 +86,7 @@ impl Attached {
             exit: Arc::new(Exit::new(counts.refusals.clone())),
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
-            gauge: Gauge::default(),
-            purse: Arc::clone(purse),
+            held: Held::new(Arc::clone(purse)),
             stall_end: None,
             stall_limit,
             traffic: counts.traffic(),
@@ -152,7 +151,7 @@ impl Attached {
         match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
             Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => {
-                self.gauge.tell(&self.purse, len);
+                self.held.set(len);
                 self.stall_end = now().instant.checked_add(self.stall_limit).map(Instant::from_std);
                 Ok(false)
             }
@@ -179,7 +178,7 @@ impl Attached {
             }
         }
         self.stall_end = None;
-        self.gauge.tell(&self.purse, 0);
+        self.held.set(0);
         Poll::Ready(Ok(()))
     }
 
@@ -258,7 +257,7 @@ impl Attached {
     /// The connection has ended.
     pub(super) fn close(&mut self, end: &SessionEnd) {
         self.waiting.clear();
-        self.gauge.tell(&self.purse, 0);
+        self.held.set(0);
         for seat in 0..self.seats.len() {
             if let Some(seat) = self.seats.get(seat) {
                 seat.link.queue().close();

@@ -11,7 +11,7 @@ use identity::Counters;
 use tokio::sync::Notify;
 
 use super::{
-    pool::Purse,
+    pool::{Held, Purse},
     queue::{PushError, Queue},
 };
 use crate::{
@@ -109,6 +109,11 @@ impl Link {
             }
             poll_fn(|cx| self.0.queue.poll_room(cx, len)).await;
         }
+    }
+
+    /// For a protocol that keeps messages of the peer's in a queue of its own: what they take is to be told there.
+    pub fn held(&self) -> Held {
+        Held::new(Arc::clone(&self.0.purse))
     }
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.

@@ -51,6 +51,7 @@ pub use self::{
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},
     link::Link,
     node_info::NodeInfo,
+    pool::Held,
     protocol::{Protocol, ProtocolSession, ProtocolVersion},
     traffic::Counts,
 };

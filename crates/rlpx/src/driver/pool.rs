@@ -110,9 +110,9 @@ impl Pool {
         self.awaited.store(since.is_some(), Ordering::SeqCst);
     }
 
-    /// A holder waits for what costs so much, of a frame of which `rest` bytes are to come.
-    fn wait(&self, waiting: Waiting, cost: usize, rest: usize) {
-        let holder = waiting.purse.holder;
+    /// A holder waits, with a frame of which `rest` bytes are to come.
+    fn wait(&self, waiting: Waiting, rest: usize) {
+        let (holder, cost) = (waiting.purse.holder, waiting.purse.cost(waiting.more));
         let mut state = self.lock();
         state.waiting.insert(holder, waiting);
         state.budget.wait(now().instant, holder, cost, rest);
@@ -150,6 +150,11 @@ impl Purse {
     fn hold(&self, more: usize) -> usize {
         let before = self.held.fetch_add(more, Ordering::SeqCst);
         excess(before.saturating_add(more)).saturating_sub(excess(before))
+    }
+
+    fn cost(&self, more: usize) -> usize {
+        let held = self.held.load(Ordering::SeqCst);
+        excess(held.saturating_add(more)).saturating_sub(excess(held))
     }
 
     /// What was counted as `before` is now `after`.
@@ -198,6 +203,31 @@ impl Gauge {
             purse.change(self.0, grains);
             self.0 = grains;
         }
+    }
+}
+
+/// What a protocol keeps on a peer's behalf outside of its [`Link`](super::Link): counted against the budget for all while
+/// this lives, and no longer. Nothing is refused for it; the peer's large frames wait.
+#[derive(Debug)]
+pub struct Held {
+    purse: Arc<Purse>,
+    gauge: Gauge,
+}
+
+impl Held {
+    pub(super) fn new(purse: Arc<Purse>) -> Self {
+        Self { purse, gauge: Gauge::default() }
+    }
+
+    /// `len` bytes are kept now. Changes below 16 KiB may go uncounted.
+    pub fn set(&mut self, len: usize) {
+        self.gauge.tell(&self.purse, len);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -270,13 +300,15 @@ impl Account {
             return true;
         }
         self.purse.held.fetch_sub(more, Ordering::SeqCst);
-        let (sender, answer) = oneshot::channel();
-        self.asked = Some(Asked { more, answer });
-        self.purse.pool.wait(
-            Waiting { purse: Arc::clone(&self.purse), answer: sender, more },
-            cost,
-            want.rest,
-        );
+        // In a shortage it wants less at once.
+        self.told = self.shortage.borrow().or_else(|| Some(now().instant));
+        session.handle_shortage(now(), self.told);
+        if let Some(Want { len, rest }) = session.want_memory() {
+            let more = len.saturating_sub(self.gauge.0);
+            let (sender, answer) = oneshot::channel();
+            self.asked = Some(Asked { more, answer });
+            self.purse.pool.wait(Waiting { purse: Arc::clone(&self.purse), answer: sender, more }, rest);
+        }
         self.tell(session);
         true
     }
@@ -346,16 +378,16 @@ mod tests {
     fn p11_what_a_peer_holds_costs_the_budget_above_128_kib() {
         let pool = Pool::new(256 * MIB);
         let purse = Purse::new(&pool, 1);
-        let (mut one, mut other) = (Gauge::default(), Gauge::default());
+        let (mut one, mut other) = (Gauge::default(), Held::new(Arc::clone(&purse)));
         one.tell(&purse, 100 * 1024);
         assert_eq!(spent(&pool), 0);
-        other.tell(&purse, 100 * 1024);
+        other.set(100 * 1024);
         assert_eq!(spent(&pool), (96 + 96 - 128) * 1024);
         // Less than a grain is not told.
-        other.tell(&purse, 97 * 1024);
-        other.tell(&purse, MIB);
+        other.set(97 * 1024);
+        other.set(MIB);
         assert_eq!(spent(&pool), (96 + 1024 - 128) * 1024);
-        other.tell(&purse, 0);
+        drop(other);
         one.tell(&purse, 0);
         assert_eq!((spent(&pool), purse.held.load(Ordering::SeqCst)), (0, 0));
     }
@@ -383,7 +415,7 @@ mod tests {
             account.holding = true;
             account.asked = Some(Asked { more: MIB, answer });
             let purse = Arc::clone(&account.purse);
-            pool.wait(Waiting { purse, answer: sender, more: MIB }, MIB, MIB);
+            pool.wait(Waiting { purse, answer: sender, more: MIB }, MIB);
         }
         assert_eq!((spent(&pool), pool.lock().waiting.len()), (MIB - FREE_LEN, 1));
         assert!(pool.shortage.borrow().is_some());

@@ -105,7 +105,8 @@ impl Session {
     }
 
     /// Tells the session that memory is short, and since when, or that it no longer is. In a shortage what was granted
-    /// and is not filled is void: the session wants a smaller piece anew.
+    /// and is not filled is void, and the session wants no more than half a mebibyte at once: look at
+    /// [`Session::want_memory`] anew.
     pub fn handle_shortage(&mut self, now: Now, since: Option<Instant>) {
         self.touch(now);
         self.ingress.flow.memory.short_since = since;
@@ -115,12 +116,12 @@ impl Session {
                 self.timers.clear(Timer::Memory);
                 self.timers.clear(Timer::Pace);
             }
-            Some(_) if self.ingress.flow.memory.want.is_some() => self.watch_wait(),
+            Some(_) if self.ingress.flow.memory.pending.is_some() => self.watch_wait(),
             Some(_) => {
                 let filled = self.ingress.buffer.filled().len();
                 let memory = &mut self.ingress.flow.memory;
-                if memory.granted.is_some() {
-                    memory.granted = Some(filled.max(FREE_LEN));
+                memory.granted = memory.granted.map(|_| filled.max(FREE_LEN));
+                if self.holds_grant() {
                     self.check_memory();
                 }
             }

@@ -72,12 +72,28 @@ async fn f03_large_frames_of_many_peers_come_through_a_small_budget() {
 
 #[tokio::test]
 async fn f03_a_peer_that_stalls_in_a_shortage_goes_by_name_and_holds_up_nobody_with_small_messages() {
+    stall(false).await;
+}
+
+#[tokio::test]
+async fn s14_a_trusted_peer_that_stalls_in_a_shortage_goes_like_any_other() {
+    stall(true).await;
+}
+
+/// A peer begins a large frame and stalls, while another has one to send and a third has small messages.
+async fn stall(trusted: bool) {
     let stage = Stage::new();
     let (mut node, counted) = node(&stage).await;
     let mut small = stage.tool(&node).await;
     node.connected().await;
-    let mut slow = stage.tool_with(&node, &["count"]).await;
-    let slow_id = node.connected().await.peer_id;
+    let slow_key = stage.key();
+    if trusted {
+        node.server.add_trusted(slow_key.node_id()).await.unwrap();
+    }
+    let mut slow = stage.open(&slow_key, "count", &node).await.unwrap();
+    let info = node.connected().await;
+    assert_eq!(info.trusted, trusted);
+    let slow_id = info.peer_id;
     let mut honest = stage.tool_with(&node, &["count"]).await;
     node.connected().await;
     let begun = node.server.counters().bytes_in();

@@ -80,10 +80,13 @@ impl House {
             if !was_short && self.spent + more <= self.budget.free() {
                 self.grant(place, more, false);
             } else {
+                let since = self.budget.short_since().unwrap_or(self.now.instant);
+                end.session.handle_shortage(self.now, Some(since));
+                end.drain(self.now);
+                let want = end.session.want_memory().unwrap();
+                let more = excess(want.len).saturating_sub(excess(memory));
                 self.waiting[place] = true;
                 self.budget.wait(self.now.instant, place as u64, more, want.rest);
-                end.session.handle_shortage(self.now, self.budget.short_since());
-                end.drain(self.now);
                 if !was_short {
                     self.tell();
                 }
@@ -328,6 +331,34 @@ fn a_peer_that_stays_below_its_own_part_never_asks() {
             assert_eq!((house.end(place).messages.len(), house.budget.short_since()), (round, None));
         }
     }
+}
+
+#[test]
+fn f03_in_a_shortage_a_session_wants_little_at_once() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(4));
+    end.session.govern_memory();
+    let frame = peer.frame(16, &vec![0; 12 * MIB]);
+    let mut taken = end.read(now, &frame);
+    let mut wanted = Vec::new();
+    while taken < 2 * MIB {
+        wanted.push(end.session.want_memory().unwrap().len / 1024);
+        end.session.handle_grant(now, false);
+        end.drain(now);
+        taken += end.read(now, &frame[taken..]);
+    }
+    // Twice what there is each time, and the little that is written.
+    assert_eq!(wanted, [256, 512, 1024, 2048]);
+    assert_eq!(end.session.want_memory().unwrap().len / MIB, 4);
+    end.session.handle_shortage(now, Some(now.instant));
+    assert_eq!(end.session.want_memory().unwrap().len / 1024, 2048 + 512);
+    // What was granted and is not filled is void.
+    end.session.handle_grant(now, true);
+    end.drain(now);
+    taken += end.read(now, &frame[taken..taken + 1000]);
+    end.session.handle_shortage(now, Some(now.instant));
+    let want = end.session.want_memory().unwrap();
+    assert_eq!((want.rest, end.session.want_read()), (frame.len() - taken, false));
 }
 
 #[test]
