@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common, pool::Pool,
-    protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
+    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common,
+    pool::Pool, protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
 };
 use crate::{
     CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
