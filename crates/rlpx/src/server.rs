@@ -49,7 +49,7 @@ pub enum Output {
         id: PeerId,
         /// Who is expected there.
         remote: PublicKey,
-        /// Where: one address after the other until one answers. At most [`MAX_DIAL_ADDRESSES`].
+        /// Where: one address after the other until one answers. At most [`MAX_DIAL_ADDRESSES`](crate::MAX_DIAL_ADDRESSES).
         addresses: Vec<SocketAddr>,
     },
     /// Let the session past its first stop: our Hello may go out.

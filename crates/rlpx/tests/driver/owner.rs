@@ -188,7 +188,8 @@ async fn peers_are_shown_with_the_privileges_they_have_now() {
         (peers[0].static_peer, peers[0].trusted)
     };
     other.server.add_peer(node.enode()).await.unwrap();
-    (node.connected().await, other.connected().await);
+    node.connected().await;
+    other.connected().await;
     assert_eq!(flags(&node).await, (false, false));
     node.server.add_trusted(other.key.node_id()).await.unwrap();
     node.server.add_peer(other.enode()).await.unwrap();
