@@ -247,7 +247,6 @@ impl ServerTask {
     }
 }
 
-/// Waits until then; for ever without a time.
 pub(super) async fn sleep_until_some(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake).await,

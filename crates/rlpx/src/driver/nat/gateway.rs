@@ -1,4 +1,5 @@
 //! Whoever was found, asked in the way it speaks; and the search for it. One operation is one exchange, bounded in time.
+//! Which operation, and when, is the machine's (`nat/mappings.rs`); each protocol has a file beside this one.
 
 use std::net::IpAddr;
 
