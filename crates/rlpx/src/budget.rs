@@ -1,10 +1,8 @@
-//! The one budget of memory for all peers: who is read while it is spent. A pure part: it knows holders by number, what
-//! each wants and what is still to come of its frame, and is told how much is spent; it counts no bytes and keeps no time.
-//! What a session wants and how long it waits is `session/flow.rs`, the counting is the owner's (`driver/pool.rs`).
+//! The one budget of memory for all peers: who is read while it is spent. A pure part that knows holders by number and
+//! is told what is spent; what a session wants and how long it waits is `session/flow.rs`, the counting `driver/pool.rs`.
 //!
-//! Memory becomes short when somebody wants what does not fit, and is so until all who wait could have all that they
-//! want. Meanwhile one at a time is read: whoever has the fewest bytes still to come, out of a part of the budget that
-//! is kept for it.
+//! Memory becomes short when somebody wants what does not fit, and is so until all who wait could have all they want.
+//! Meanwhile one at a time is read, whoever has the fewest bytes to come, out of a part of the budget kept for that.
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -4,6 +4,7 @@
 //! owns the socket, the [`Session`](crate::Session) and the peer's [`ProtocolSession`]s. A [`Connection`] is one of
 //! those by itself. Decisions are made in the machines; here bytes, orders and time are carried to and fro.
 
+mod account;
 mod attached;
 mod builder;
 mod connection;

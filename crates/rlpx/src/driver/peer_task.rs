@@ -10,9 +10,10 @@ use identity::{CurveHandle, PublicKey};
 use tokio::sync::mpsc;
 
 use super::{
+    account::Account,
     attached::{Attached, Ending},
     now,
-    pool::{Account, Pool, Purse},
+    pool::{Pool, Purse},
     protocol::Protocol,
     traffic::Counts,
     wire::Wire,

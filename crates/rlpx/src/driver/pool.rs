@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    future::pending,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,11 +15,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 use super::now;
-use crate::{
-    Session,
-    budget::{Budget, Want},
-    config::FREE_LEN,
-};
+use crate::{budget::Budget, config::FREE_LEN};
 
 /// What is held is told when it has changed by this much, in bytes.
 const GRAIN: usize = 16 * 1024;
@@ -47,18 +42,18 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    purse: Arc<Purse>,
+pub(super) struct Waiting {
+    pub(super) purse: Arc<Purse>,
     /// Tells whether it has to hurry.
-    answer: oneshot::Sender<bool>,
-    more: usize,
+    pub(super) answer: oneshot::Sender<bool>,
+    pub(super) more: usize,
 }
 
 /// What one peer holds, shared by its connection and its queues.
 #[derive(Debug)]
 pub(super) struct Purse {
-    pool: Arc<Pool>,
-    holder: u64,
+    pub(super) pool: Arc<Pool>,
+    pub(super) holder: u64,
     held: AtomicUsize,
 }
 
@@ -111,7 +106,7 @@ impl Pool {
     }
 
     /// A holder waits, with a frame of which `rest` bytes are to come.
-    fn wait(&self, waiting: Waiting, rest: usize) {
+    pub(super) fn wait(&self, waiting: Waiting, rest: usize) {
         let (holder, cost) = (waiting.purse.holder, waiting.purse.cost(waiting.more));
         let mut state = self.lock();
         state.waiting.insert(holder, waiting);
@@ -121,7 +116,7 @@ impl Pool {
     }
 
     /// A holder neither waits nor is read any more; whether it had still to wait.
-    fn leave(&self, holder: u64, asked: bool) -> bool {
+    pub(super) fn leave(&self, holder: u64, asked: bool) -> bool {
         // While nobody waits nobody is read before others.
         if !asked && !self.awaited.load(Ordering::SeqCst) {
             return false;
@@ -133,8 +128,19 @@ impl Pool {
         waits
     }
 
+    /// Shortages as they begin and end, from now on.
+    pub(super) fn shortage(&self) -> watch::Receiver<Option<Instant>> {
+        self.shortage.subscribe()
+    }
+
+    /// What peers hold above their own, and how many wait.
+    #[cfg(test)]
+    pub(super) fn standing(&self) -> (usize, usize) {
+        (self.spent.load(Ordering::SeqCst), self.lock().waiting.len())
+    }
+
     /// Counts what fits while memory is not short.
-    fn try_spend(&self, more: usize) -> bool {
+    pub(super) fn try_spend(&self, more: usize) -> bool {
         let fits = |spent: usize| spent.checked_add(more).filter(|spent| *spent <= self.free);
         self.shortage.borrow().is_none()
             && self.spent.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
@@ -147,14 +153,20 @@ impl Purse {
     }
 
     /// Adds to what is held; what that costs of the budget, in bytes.
-    fn hold(&self, more: usize) -> usize {
+    pub(super) fn hold(&self, more: usize) -> usize {
         let before = self.held.fetch_add(more, Ordering::SeqCst);
         excess(before.saturating_add(more)).saturating_sub(excess(before))
     }
 
+    /// What holding `more` would cost.
     fn cost(&self, more: usize) -> usize {
         let held = self.held.load(Ordering::SeqCst);
         excess(held.saturating_add(more)).saturating_sub(excess(held))
+    }
+
+    /// Takes back what [`Purse::hold`] added and nobody paid for.
+    pub(super) fn unhold(&self, more: usize) {
+        self.held.fetch_sub(more, Ordering::SeqCst);
     }
 
     /// What was counted as `before` is now `after`.
@@ -193,7 +205,7 @@ impl Purse {
 
 /// What a queue holds for a peer, told in steps.
 #[derive(Debug, Default)]
-pub(super) struct Gauge(usize);
+pub(super) struct Gauge(pub(super) usize);
 
 impl Gauge {
     /// `len` bytes are held now.
@@ -228,139 +240,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.set(0);
-    }
-}
-
-/// A connection's side: what its session holds and waits for.
-#[derive(Debug)]
-pub(super) struct Account {
-    purse: Arc<Purse>,
-    gauge: Gauge,
-    asked: Option<Asked>,
-    shortage: watch::Receiver<Option<Instant>>,
-    /// What the session was told of it last.
-    told: Option<Instant>,
-    /// Whether the session holds a grant, or waits for one.
-    holding: bool,
-}
-
-#[derive(Debug)]
-struct Asked {
-    more: usize,
-    answer: oneshot::Receiver<bool>,
-}
-
-impl Account {
-    pub(super) fn new(purse: Arc<Purse>) -> Self {
-        let shortage = purse.pool.shortage.subscribe();
-        Self { purse, gauge: Gauge::default(), asked: None, shortage, told: None, holding: false }
-    }
-
-    pub(super) const fn purse(&self) -> &Arc<Purse> {
-        &self.purse
-    }
-
-    /// Counts what the session holds, and asks for what it wants. To be called when its outputs have been polled; true
-    /// when it may have new ones.
-    pub(super) fn settle(&mut self, session: &mut Session) -> bool {
-        if !session.holds_grant() {
-            if std::mem::take(&mut self.holding) {
-                self.leave();
-            }
-            self.gauge.tell(&self.purse, session.memory());
-            return false;
-        }
-        self.holding = true;
-        self.gauge.tell(&self.purse, session.memory());
-        let told = self.tell(session);
-        match session.want_memory().filter(|_| self.asked.is_none()) {
-            Some(want) => self.ask(session, want),
-            None => told,
-        }
-    }
-
-    /// Tells the session of a shortage; true when it did not know.
-    fn tell(&mut self, session: &mut Session) -> bool {
-        let since = *self.shortage.borrow_and_update();
-        let news = since != self.told;
-        if news {
-            self.told = since;
-            session.handle_shortage(now(), since);
-        }
-        news
-    }
-
-    fn ask(&mut self, session: &mut Session, want: Want) -> bool {
-        let more = want.len.saturating_sub(self.gauge.0);
-        let cost = self.purse.hold(more);
-        // In a shortage its turn is the arbiter's to give, also where it costs nothing more.
-        if self.purse.pool.try_spend(cost) {
-            self.gauge.0 = self.gauge.0.saturating_add(more);
-            session.handle_grant(now(), false);
-            return true;
-        }
-        self.purse.held.fetch_sub(more, Ordering::SeqCst);
-        // In a shortage it wants less at once.
-        self.told = self.shortage.borrow().or_else(|| Some(now().instant));
-        session.handle_shortage(now(), self.told);
-        if let Some(Want { len, rest }) = session.want_memory() {
-            let more = len.saturating_sub(self.gauge.0);
-            let (sender, answer) = oneshot::channel();
-            self.asked = Some(Asked { more, answer });
-            self.purse.pool.wait(Waiting { purse: Arc::clone(&self.purse), answer: sender, more }, rest);
-        }
-        self.tell(session);
-        true
-    }
-
-    /// Waits until the session is granted what it asked for (and whether it has to hurry), or there is something to
-    /// settle. Nothing is lost when this is dropped half-way.
-    pub(super) async fn turn(&mut self) -> Option<bool> {
-        if !self.holding {
-            return pending().await;
-        }
-        let answered = async {
-            match &mut self.asked {
-                Some(asked) => (&mut asked.answer).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            // The pool lives as long as this does.
-            hurried = answered => hurried.ok(),
-            _ = self.shortage.changed() => None,
-        }
-    }
-
-    /// What [`Account::turn`] brought.
-    pub(super) fn handle_turn(&mut self, session: &mut Session, hurried: Option<bool>) {
-        if let Some((hurried, asked)) = hurried.zip(self.asked.take_if(|_| hurried.is_some())) {
-            self.gauge.0 = self.gauge.0.saturating_add(asked.more);
-            session.handle_grant(now(), hurried);
-        } else {
-            // To be settled: the mark of the news was taken by the wait.
-            self.tell(session);
-        }
-    }
-
-    /// The session wants nothing more, and is not the one that is read.
-    fn leave(&mut self) {
-        let waits = self.purse.pool.leave(self.purse.holder, self.asked.is_some());
-        if let Some(asked) = self.asked.take_if(|_| !waits) {
-            // Granted a moment ago.
-            self.gauge.0 = self.gauge.0.saturating_add(asked.more);
-        }
-        self.asked = None;
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if self.holding {
-            self.leave();
-        }
-        self.gauge.tell(&self.purse, 0);
     }
 }
 
@@ -403,25 +282,5 @@ mod tests {
         small.wake_for_room(Waker::noop());
         gauge.tell(&greedy, MIB);
         assert!(greedy.has_room(MIB) && pool.lock().senders.is_empty());
-    }
-
-    #[test]
-    fn f03_whoever_waits_and_goes_leaves_nothing_behind() {
-        let pool = Pool::new(0);
-        let (one, other) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
-        let mut accounts = [&one, &other].map(|purse| Account::new(Arc::clone(purse)));
-        for account in &mut accounts {
-            let (sender, answer) = oneshot::channel();
-            account.holding = true;
-            account.asked = Some(Asked { more: MIB, answer });
-            let purse = Arc::clone(&account.purse);
-            pool.wait(Waiting { purse, answer: sender, more: MIB }, MIB);
-        }
-        assert_eq!((spent(&pool), pool.lock().waiting.len()), (MIB - FREE_LEN, 1));
-        assert!(pool.shortage.borrow().is_some());
-        // The first was granted what it wanted, and goes without having heard of it.
-        drop(accounts);
-        assert_eq!((spent(&pool), pool.lock().waiting.len()), (0, 0));
-        assert!(pool.shortage.borrow().is_none() && !pool.awaited.load(Ordering::SeqCst));
     }
 }
