@@ -125,10 +125,11 @@ impl NodeBuilder {
         self
     }
 
-    /// The most peers at a time. Default: 50.
+    /// The most peers at a time. Default: 50. With 0 nobody that is found is dialed, as in go-ethereum.
     #[must_use]
     pub const fn max_peers(mut self, count: usize) -> Self {
         self.server.max_peers = count;
+        self.server.no_discovered_dials = count == 0;
         self
     }
 

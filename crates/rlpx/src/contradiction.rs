@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::server_config::ServerConfig;
+use crate::server_config::{ServerConfig, Slots};
 
 /// Settings that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +93,7 @@ impl ServerConfig {
     }
 
     fn check_peers(&self) -> Result<(), Contradiction> {
-        let Self { max_peers, max_inbound, max_outbound, .. } = *self;
+        let Self { max_peers, slots: Slots { max_inbound, max_outbound, .. }, .. } = *self;
         for (setting, count) in [("max_inbound", max_inbound), ("max_outbound", max_outbound)] {
             if let Some(count) = count.filter(|count| *count > max_peers) {
                 return Err(Contradiction::OverMax { setting, count, max_peers });
@@ -141,18 +141,27 @@ mod tests {
         let rows = [
             (config(), ""),
             (
-                ServerConfig { max_inbound: Some(51), ..config() },
+                ServerConfig { slots: Slots { max_inbound: Some(51), ..Default::default() }, ..config() },
                 "max_inbound is 51, but max_peers is 50: lower max_inbound, or raise max_peers",
             ),
             (
-                ServerConfig { max_outbound: Some(51), ..config() },
+                ServerConfig { slots: Slots { max_outbound: Some(51), ..Default::default() }, ..config() },
                 "max_outbound is 51, but max_peers is 50: lower max_outbound, or raise max_peers",
             ),
             (
-                ServerConfig { max_inbound: Some(30), max_outbound: Some(21), ..config() },
+                ServerConfig {
+                    slots: Slots { max_inbound: Some(30), max_outbound: Some(21), ..Default::default() },
+                    ..config()
+                },
                 "max_inbound 30 and max_outbound 21 are together over max_peers 50: lower one, or raise max_peers",
             ),
-            (ServerConfig { max_inbound: Some(30), max_outbound: Some(20), ..config() }, ""),
+            (
+                ServerConfig {
+                    slots: Slots { max_inbound: Some(30), max_outbound: Some(20), ..Default::default() },
+                    ..config()
+                },
+                "",
+            ),
             (
                 ServerConfig { max_peers: 0, static_peers: static_peers.clone(), ..config() },
                 "max_peers is 0, but there are static peers: raise max_peers, make them trusted, or leave them out",
@@ -176,10 +185,17 @@ mod tests {
                 "max_peers is 0, but nodes are found to be dialed: raise max_peers, or set no_discovered_dials",
             ),
             (
-                ServerConfig { max_inbound: Some(50), ..config() },
+                ServerConfig { slots: Slots { max_inbound: Some(50), ..Default::default() }, ..config() },
                 "max_outbound is 0, but nodes are found to be dialed: raise max_outbound, or set no_discovered_dials",
             ),
-            (ServerConfig { max_inbound: Some(50), no_discovered_dials: true, ..config() }, ""),
+            (
+                ServerConfig {
+                    slots: Slots { max_inbound: Some(50), ..Default::default() },
+                    no_discovered_dials: true,
+                    ..config()
+                },
+                "",
+            ),
             (
                 ServerConfig { max_pending: 0, ..config() },
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",

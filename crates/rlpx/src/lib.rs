@@ -130,7 +130,7 @@ pub use peer::{PeerId, PeerInfo};
 pub use server::CommandError;
 pub use server_config::{
     MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, RotationTimes, ServerConfig,
-    ServerTimes,
+    ServerTimes, Slots,
 };
 pub use standing::Verdict;
 

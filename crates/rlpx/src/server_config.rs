@@ -77,12 +77,8 @@ pub(crate) const STABLE_SESSION: Duration = Duration::from_secs(30);
 pub struct ServerConfig {
     /// Peers in all; trusted ones come on top. Default: 50.
     pub max_peers: usize,
-    /// One in this many peers may be dialed, rounded up: inbound peers never fill those slots. Default: 3. 0 counts as 1.
-    pub dial_ratio: usize,
-    /// Peers that may come in, in place of what `dial_ratio` leaves. Default: None.
-    pub max_inbound: Option<usize>,
-    /// Peers that may be dialed, in place of the share that `dial_ratio` gives. Default: None.
-    pub max_outbound: Option<usize>,
+    /// Who the slots are for.
+    pub slots: Slots,
     /// Inbound connections that have not authenticated. When full, the oldest makes room. Default: 50.
     pub max_pending: usize,
     /// Dials under way. Default: 30 (go-ethereum 50).
@@ -102,6 +98,17 @@ pub struct ServerConfig {
     pub memory_budget: usize,
     /// The intervals.
     pub times: ServerTimes,
+}
+
+/// How a server's slots are shared between peers that come in and peers that are dialed.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// One in this many peers may be dialed, rounded up: inbound peers never fill those slots. Default: 3. 0 counts as 1.
+    pub dial_ratio: usize,
+    /// Peers that may come in, in place of what `dial_ratio` leaves. Default: None.
+    pub max_inbound: Option<usize>,
+    /// Peers that may be dialed, in place of the share that `dial_ratio` gives. Default: None.
+    pub max_outbound: Option<usize>,
 }
 
 /// The intervals of a server.
@@ -150,13 +157,14 @@ pub struct RotationTimes {
 impl ServerConfig {
     /// How many peers may be dialed: the slots that inbound peers never fill, at least a third by default.
     pub(crate) fn max_dialed(&self) -> usize {
-        let rest = self.max_inbound.map(|inbound| self.max_peers.saturating_sub(inbound));
-        self.max_outbound.or(rest).unwrap_or_else(|| self.max_peers.div_ceil(self.dial_ratio.max(1)))
+        let rest = self.slots.max_inbound.map(|inbound| self.max_peers.saturating_sub(inbound));
+        let ratio = self.slots.dial_ratio.max(1);
+        self.slots.max_outbound.or(rest).unwrap_or_else(|| self.max_peers.div_ceil(ratio))
     }
 
     /// How many peers may come in.
     pub(crate) fn max_inbound(&self) -> usize {
-        self.max_inbound.unwrap_or_else(|| self.max_peers.saturating_sub(self.max_dialed()))
+        self.slots.max_inbound.unwrap_or_else(|| self.max_peers.saturating_sub(self.max_dialed()))
     }
 }
 
@@ -164,9 +172,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             max_peers: 50,
-            dial_ratio: 3,
-            max_inbound: None,
-            max_outbound: None,
+            slots: Slots::default(),
             max_pending: 50,
             max_dials: 30,
             no_discovered_dials: false,
@@ -177,6 +183,12 @@ impl Default for ServerConfig {
             memory_budget: MEMORY_BUDGET,
             times: ServerTimes::default(),
         }
+    }
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { dial_ratio: 3, max_inbound: None, max_outbound: None }
     }
 }
 
@@ -221,7 +233,8 @@ mod tests {
             assert!(config.max_dialed() * 3 >= max_peers);
             assert_eq!(config.max_dialed() + config.max_inbound(), max_peers);
         }
-        let config = ServerConfig { dial_ratio: 0, ..Default::default() };
+        let config =
+            ServerConfig { slots: Slots { dial_ratio: 0, ..Default::default() }, ..Default::default() };
         assert_eq!((config.max_dialed(), config.max_inbound()), (50, 0));
     }
 }

@@ -7,7 +7,7 @@ use identity::{Endpoint, Enode, Prefix};
 use rlpx::{
     BanTarget, CapabilityName, CommandError, ConfigError, ConnectError, Contradiction, DisconnectReason,
     Event, LocalCapability, Refusal, RotationTimes, Server, ServerConfig, ServerTimes, SessionConfig,
-    SessionEnd, SessionError, Timeouts, Verdict, Wait,
+    SessionEnd, SessionError, Slots, Timeouts, Verdict, Wait,
 };
 use tokio::net::TcpListener;
 
@@ -107,7 +107,12 @@ async fn s02_a_full_server_lets_a_peer_go_and_another_in() {
         ..RotationTimes::default()
     };
     let times = ServerTimes { rotation, ..quick().times };
-    let config = ServerConfig { max_peers: 1, max_inbound: Some(1), times, ..quick() };
+    let config = ServerConfig {
+        max_peers: 1,
+        slots: Slots { max_inbound: Some(1), ..Default::default() },
+        times,
+        ..quick()
+    };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
     let mut node = stage.start(key, builder);
     for round in 1..=3 {
@@ -230,7 +235,9 @@ async fn an_address_in_use_is_named_with_what_to_do() {
 async fn a_configuration_that_contradicts_itself_does_not_start() {
     let stage = Stage::new();
     let start = |config| Server::builder(stage.pool.handle(stage.key())).config(config).start();
-    let over = start(ServerConfig { max_inbound: Some(60), ..quick() }).unwrap_err();
+    let over =
+        start(ServerConfig { slots: Slots { max_inbound: Some(60), ..Default::default() }, ..quick() })
+            .unwrap_err();
     let expected = Contradiction::OverMax { setting: "max_inbound", count: 60, max_peers: 50 };
     assert!(matches!(over, ConfigError::Contradiction(found) if found == expected), "{over}");
     let enode = Enode::new(stage.key().public_key(), Endpoint { ip: [127, 0, 0, 1].into(), udp: 0, tcp: 1 });

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use identity::AddressPolicy;
-use rlpx::{DisconnectReason, PeerId, Refusal, ServerConfig, SessionEnd, server::Output};
+use rlpx::{DisconnectReason, PeerId, Refusal, ServerConfig, SessionEnd, Slots, server::Output};
 
 use crate::story::{BROKEN, OWN, Story, candidate, enode, established, far, key};
 
@@ -25,8 +25,12 @@ fn admission_follows_the_table() {
     ];
     for (inbound, dialed, who, comes_in, expected) in rows {
         let trusted = vec![key(9).node_id()];
-        let mut story =
-            Story::new(ServerConfig { max_peers: 6, dial_ratio: 2, trusted, ..Default::default() });
+        let mut story = Story::new(ServerConfig {
+            max_peers: 6,
+            slots: Slots { dial_ratio: 2, ..Default::default() },
+            trusted,
+            ..Default::default()
+        });
         for number in 1..=inbound {
             let (id, outputs) = story.come_in(number);
             assert_eq!(outputs, [established(id)]);
@@ -68,7 +72,11 @@ fn admission_follows_the_table() {
 
 #[test]
 fn what_was_free_at_the_first_stop_is_checked_again_at_the_second() {
-    let mut story = Story::new(ServerConfig { max_peers: 1, dial_ratio: 100, ..Default::default() });
+    let mut story = Story::new(ServerConfig {
+        max_peers: 1,
+        slots: Slots { dial_ratio: 100, ..Default::default() },
+        ..Default::default()
+    });
     story.server.add_trusted(key(2).node_id()).unwrap();
     let dialed = {
         story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));

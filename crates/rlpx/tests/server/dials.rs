@@ -8,7 +8,7 @@ use std::{
 
 use identity::{Enode, Host, Now, PublicKey};
 use rlpx::{
-    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError, Wait,
+    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError, Slots, Wait,
     server::{Output, Server},
 };
 
@@ -54,7 +54,12 @@ fn play(config: ServerConfig, rounds: &[Round]) -> Story {
 
 #[test]
 fn dial_policy_follows_the_rounds() {
-    let config = ServerConfig { max_peers: 4, dial_ratio: 2, max_dials: 3, ..Default::default() };
+    let config = ServerConfig {
+        max_peers: 4,
+        slots: Slots { dial_ratio: 2, ..Default::default() },
+        max_dials: 3,
+        ..Default::default()
+    };
     let story = play(
         config,
         &[
@@ -262,7 +267,11 @@ fn g04_a_static_peer_of_no_use_is_left_alone_for_half_a_minute() {
 
 #[test]
 fn a_static_peer_is_dialed_though_every_slot_for_candidates_is_taken() {
-    let config = ServerConfig { max_peers: 6, dial_ratio: 6, ..Default::default() };
+    let config = ServerConfig {
+        max_peers: 6,
+        slots: Slots { dial_ratio: 6, ..Default::default() },
+        ..Default::default()
+    };
     let mut story = Story::new(config);
     story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
     let dial = story.dials()[0];
@@ -274,7 +283,11 @@ fn a_static_peer_is_dialed_though_every_slot_for_candidates_is_taken() {
 
 #[test]
 fn a_static_peer_waits_while_there_is_no_room_and_goes_first_when_there_is() {
-    let mut story = Story::new(ServerConfig { max_peers: 1, dial_ratio: 100, ..Default::default() });
+    let mut story = Story::new(ServerConfig {
+        max_peers: 1,
+        slots: Slots { dial_ratio: 100, ..Default::default() },
+        ..Default::default()
+    });
     story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
     let peer = story.dials()[0];
     story.reach(peer);

@@ -1,7 +1,7 @@
 //! What static and trusted peers may, and what they may not: slots are all they are spared, and the budget of places,
 //! hosts and dials holds for them as for anybody (S14). What peers tell of themselves changes nothing at all.
 
-use rlpx::{DisconnectReason, Refusal, ServerConfig, SessionEnd, server::Output};
+use rlpx::{DisconnectReason, Refusal, ServerConfig, SessionEnd, Slots, server::Output};
 
 use crate::story::{BROKEN, Story, enode, established, key};
 
@@ -37,7 +37,11 @@ fn s14_trusted_peers_skip_the_limits_on_slots_and_no_others() {
 
 #[test]
 fn s14_a_static_peer_takes_a_slot_like_any_other() {
-    let mut story = Story::new(ServerConfig { max_peers: 1, max_outbound: Some(1), ..Default::default() });
+    let mut story = Story::new(ServerConfig {
+        max_peers: 1,
+        slots: Slots { max_outbound: Some(1), ..Default::default() },
+        ..Default::default()
+    });
     story.server.add_static(story.now, enode(1)).unwrap();
     let dial = story.dials()[0];
     story.server.add_trusted(key(2).node_id()).unwrap();
@@ -64,7 +68,11 @@ fn s14_trust_that_is_taken_back_counts_from_the_next_session_on() {
 #[test]
 fn every_end_is_counted_once_under_its_reason() {
     use DisconnectReason::{NetworkError, Quitting, TooManyPeers};
-    let mut story = Story::new(ServerConfig { max_peers: 1, max_inbound: Some(1), ..Default::default() });
+    let mut story = Story::new(ServerConfig {
+        max_peers: 1,
+        slots: Slots { max_inbound: Some(1), ..Default::default() },
+        ..Default::default()
+    });
     let (peer, outputs) = story.come_in(1);
     assert_eq!(outputs, [established(peer)]);
     let (refused, _) = story.come_in(2);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rlpx::{
-    DisconnectReason, PeerId, Refusal, RotationTimes, ServerConfig, ServerTimes, SessionEnd, Verdict,
+    DisconnectReason, PeerId, Refusal, RotationTimes, ServerConfig, ServerTimes, SessionEnd, Slots, Verdict,
     server::{Output, Server},
 };
 
@@ -36,8 +36,12 @@ fn rotations(story: &mut Story, limit: Duration) -> Vec<(Duration, PeerId)> {
 
 /// A server that lets `inbound` in and dials none, with peers 1 and on in all its places.
 fn full(seed: u64, inbound: usize, config: ServerConfig) -> (Story, Vec<PeerId>) {
-    let config =
-        ServerConfig { max_peers: inbound, max_inbound: Some(inbound), no_discovered_dials: true, ..config };
+    let config = ServerConfig {
+        max_peers: inbound,
+        slots: Slots { max_inbound: Some(inbound), ..Default::default() },
+        no_discovered_dials: true,
+        ..config
+    };
     let mut story = Story::new(config.clone());
     story.server = Server::new(story.now, config, key(OWN), seed);
     let ids = (1..=inbound as u16).map(|number| come_in(&mut story, number)).collect();
@@ -130,7 +134,11 @@ fn s02_a_server_with_room_lets_nobody_go() {
 
 #[test]
 fn s02_the_slots_for_dials_and_for_who_comes_in_are_full_by_themselves() {
-    let config = ServerConfig { max_peers: 4, max_outbound: Some(2), ..Default::default() };
+    let config = ServerConfig {
+        max_peers: 4,
+        slots: Slots { max_outbound: Some(2), ..Default::default() },
+        ..Default::default()
+    };
     let mut story = Story::new(config);
     let mut dialed = Vec::new();
     for number in 1..=2 {
