@@ -106,6 +106,21 @@ async fn o03_a_port_in_use_is_named_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_no_peers_discovers_and_dials_nobody() {
+    let hub = builder(51).start().await.unwrap();
+    let crawler = builder(52).max_peers(0).bootnodes([hub.enode()]).start().await.unwrap();
+    let found = tokio::time::timeout(LIMIT, async {
+        while crawler.discovery().unwrap().table().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    });
+    found.await.expect("discovery works without peers");
+    assert_eq!((hub.peers().await.len(), crawler.peers().await.len()), (0, 0));
+    hub.shutdown().await;
+    crawler.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_discovery_has_no_udp_port() {
     let node = builder(41).no_discovery().start().await.unwrap();
     assert!(node.discovery().is_none());

@@ -130,6 +130,10 @@ mod tests {
     use super::*;
     use crate::{RotationTimes, ServerTimes};
 
+    fn slots(max_inbound: Option<usize>, max_outbound: Option<usize>) -> Slots {
+        Slots { max_inbound, max_outbound, ..Default::default() }
+    }
+
     #[test]
     fn every_contradiction_says_what_to_change() {
         let config = ServerConfig::default;
@@ -141,27 +145,18 @@ mod tests {
         let rows = [
             (config(), ""),
             (
-                ServerConfig { slots: Slots { max_inbound: Some(51), ..Default::default() }, ..config() },
+                ServerConfig { slots: slots(Some(51), None), ..config() },
                 "max_inbound is 51, but max_peers is 50: lower max_inbound, or raise max_peers",
             ),
             (
-                ServerConfig { slots: Slots { max_outbound: Some(51), ..Default::default() }, ..config() },
+                ServerConfig { slots: slots(None, Some(51)), ..config() },
                 "max_outbound is 51, but max_peers is 50: lower max_outbound, or raise max_peers",
             ),
             (
-                ServerConfig {
-                    slots: Slots { max_inbound: Some(30), max_outbound: Some(21), ..Default::default() },
-                    ..config()
-                },
+                ServerConfig { slots: slots(Some(30), Some(21)), ..config() },
                 "max_inbound 30 and max_outbound 21 are together over max_peers 50: lower one, or raise max_peers",
             ),
-            (
-                ServerConfig {
-                    slots: Slots { max_inbound: Some(30), max_outbound: Some(20), ..Default::default() },
-                    ..config()
-                },
-                "",
-            ),
+            (ServerConfig { slots: slots(Some(30), Some(20)), ..config() }, ""),
             (
                 ServerConfig { max_peers: 0, static_peers: static_peers.clone(), ..config() },
                 "max_peers is 0, but there are static peers: raise max_peers, make them trusted, or leave them out",
@@ -185,17 +180,10 @@ mod tests {
                 "max_peers is 0, but nodes are found to be dialed: raise max_peers, or set no_discovered_dials",
             ),
             (
-                ServerConfig { slots: Slots { max_inbound: Some(50), ..Default::default() }, ..config() },
+                ServerConfig { slots: slots(Some(50), None), ..config() },
                 "max_outbound is 0, but nodes are found to be dialed: raise max_outbound, or set no_discovered_dials",
             ),
-            (
-                ServerConfig {
-                    slots: Slots { max_inbound: Some(50), ..Default::default() },
-                    no_discovered_dials: true,
-                    ..config()
-                },
-                "",
-            ),
+            (ServerConfig { slots: slots(Some(50), None), no_discovered_dials: true, ..config() }, ""),
             (
                 ServerConfig { max_pending: 0, ..config() },
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",
