@@ -10,7 +10,10 @@ const MAX_EXPANSION: usize = 22;
 
 /// The block form of `payload`. Of 4 GiB or more, which the format cannot carry and no frame takes: nothing.
 pub(crate) fn compress(payload: &[u8]) -> Bytes {
-    snap::raw::Encoder::new().compress_vec(payload).map_or_else(|_| Bytes::new(), Bytes::from)
+    let mut block = snap::raw::Encoder::new().compress_vec(payload).unwrap_or_default();
+    // It was made as long as the worst of payloads would need it.
+    block.shrink_to_fit();
+    block.into()
 }
 
 /// The longest block that a payload of `len` bytes becomes.

@@ -8,7 +8,9 @@ use world::gossip::{Faults, GossipReport, GossipSample, GossipSettings, Propagat
 
 use super::{
     chart::{Chart, Line, Panel, rates},
-    input::{OutputArgs, Percent, Span, parse_churn, parse_count, parse_loss, parse_span},
+    input::{
+        Hours, OutputArgs, Percent, Span, parse_churn, parse_count, parse_hours, parse_loss, parse_span,
+    },
     progress::clock,
     run::{Scenario, Verdict},
 };
@@ -63,6 +65,9 @@ pub(crate) struct GossipCommand {
     #[arg(long, default_value_t = Span(defaults().duration), value_parser = parse_span,
           allow_negative_numbers = true)]
     duration: Span,
+    /// The same in hours.
+    #[arg(long, value_parser = parse_hours, conflicts_with = "duration", allow_negative_numbers = true)]
+    hours: Option<Hours>,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }
@@ -74,7 +79,7 @@ fn defaults() -> GossipSettings {
 impl GossipCommand {
     /// The scenario that the flags describe.
     pub(super) fn settings(&self) -> Result<GossipSettings, Failure> {
-        let Self { nodes, transactions, blocks, peers, loss, churn, seed, duration, .. } = *self;
+        let Self { nodes, transactions, blocks, peers, loss, churn, seed, duration, hours, .. } = *self;
         if transactions == 0 && blocks == 0 {
             return Err(Failure::input("there is nothing to gossip: raise --transactions or --blocks"));
         }
@@ -86,7 +91,7 @@ impl GossipCommand {
             loss: loss.0,
             churn: churn.0,
             seed,
-            duration: duration.0,
+            duration: hours.map_or(duration.0, |hours| hours.0),
         })
     }
 }
@@ -256,5 +261,7 @@ mod tests {
         for run in [GossipSettings::default(), changed, calm] {
             assert_eq!(settings(&run.command()), run, "{}", run.command());
         }
+        let hours = settings("devp2p sim gossip --hours 0.5").duration;
+        assert_eq!(hours, Duration::from_secs(1_800));
     }
 }

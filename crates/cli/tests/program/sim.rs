@@ -175,7 +175,8 @@ fn nonsense_is_refused_before_the_run() {
         (&["--peers", "0"], "--peers"),
         (&["--duration", "30s"], "1m to 168h"),
         (&["--duration", "-5"], "--duration"),
-        (&["--hours", "1"], "--hours"),
+        (&["--hours", "0"], "--hours"),
+        (&["--hours", "1", "--duration", "1h"], "--hours"),
     ];
     for (arguments, expected) in gossip {
         refused(&with(&["sim", "gossip"], arguments), expected);
