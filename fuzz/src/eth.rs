@@ -11,9 +11,7 @@
 mod scene;
 
 use bytes::Bytes;
-use eth_wire::{
-    Answer, EthMessage, EthVersion, Incoming, MessageKind, Request, Transaction, config::MAX_LOOKUPS, intake,
-};
+use eth_wire::{EthMessage, EthVersion, Incoming, MessageKind, Request, config::MAX_LOOKUPS, intake};
 
 use crate::{MAX_STEPS, Verdict, input::Input};
 use scene::Scene;
@@ -106,7 +104,7 @@ fn receive(scene: &mut Scene, version: EthVersion, code: u64, payload: Bytes) ->
 
 /// Written again, what was accepted is what came: byte for byte, unless something of it was left out.
 fn check_written(version: EthVersion, code: u64, payload: &Bytes, incoming: &Incoming) {
-    let message = written(incoming.clone());
+    let message = EthMessage::from(incoming.clone());
     assert_eq!(Some(message.kind()), MessageKind::from_code(version, code));
     let encoded = message.encode();
     assert_eq!(intake(version, code, encoded.clone()).as_ref(), Ok(incoming));
@@ -134,41 +132,5 @@ fn is_cut(incoming: &Incoming, payload: &Bytes, encoded: &Bytes) -> bool {
         | Incoming::Transactions(_)
         | Incoming::Answer { .. }
         | Incoming::BlockRangeUpdate(_) => false,
-    }
-}
-
-/// The message that was sent, made of what has arrived.
-fn written(incoming: Incoming) -> EthMessage {
-    let envelopes = |transactions: Vec<Transaction>| -> Vec<Bytes> {
-        transactions.into_iter().map(|transaction| transaction.envelope().clone()).collect()
-    };
-    match incoming {
-        Incoming::Status(status) => EthMessage::Status(status),
-        Incoming::NewBlockHashes(blocks) => EthMessage::NewBlockHashes(blocks),
-        Incoming::NewBlock { block, total_difficulty } => {
-            EthMessage::NewBlock { block: block.raw, total_difficulty }
-        }
-        Incoming::Transactions(transactions) => EthMessage::Transactions(envelopes(transactions)),
-        Incoming::NewPooledTransactionHashes(announced) => EthMessage::NewPooledTransactionHashes(announced),
-        Incoming::BlockRangeUpdate(range) => EthMessage::BlockRangeUpdate(range),
-        Incoming::Request { id, request } => match request {
-            Request::Headers(query) => EthMessage::GetBlockHeaders { id, query },
-            Request::Bodies(hashes) => EthMessage::GetBlockBodies { id, hashes },
-            Request::PooledTransactions(hashes) => EthMessage::GetPooledTransactions { id, hashes },
-            Request::Receipts(hashes) => EthMessage::GetReceipts { id, hashes },
-        },
-        Incoming::Answer { id, answer } => match answer {
-            Answer::Headers(headers) => EthMessage::BlockHeaders {
-                id,
-                headers: headers.into_iter().map(|header| header.raw).collect(),
-            },
-            Answer::Bodies(bodies) => {
-                EthMessage::BlockBodies { id, bodies: bodies.into_iter().map(|body| body.raw).collect() }
-            }
-            Answer::PooledTransactions(transactions) => {
-                EthMessage::PooledTransactions { id, transactions: envelopes(transactions) }
-            }
-            Answer::Receipts(receipts) => EthMessage::Receipts { id, receipts },
-        },
     }
 }

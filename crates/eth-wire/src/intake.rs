@@ -9,8 +9,8 @@ use crate::{
     config::{MAX_ANSWER_ITEMS, MAX_BLOCK_HASHES, MAX_LOOKUPS, MIN_HEADER_LEN},
     error::{DecodeError, RlpFault},
     message::{
-        Announcement, BlockHashNumber, BlockRange, HeadersQuery, MessageKind, Status, TotalDifficulty,
-        block_hashes,
+        Announcement, BlockHashNumber, BlockRange, EthMessage, HeadersQuery, MessageKind, Status,
+        TotalDifficulty, block_hashes,
         item::{Items, read_hashes, share},
         receipts, transactions,
     },
@@ -103,6 +103,44 @@ pub fn admit(version: EthVersion, code: u64, len: usize) -> Result<MessageKind, 
     let kind = MessageKind::from_code(version, code).ok_or(MessageError::UnknownCode { version, code })?;
     let limit = kind.max_len();
     if len > limit { Err(MessageError::TooLarge { kind, limit, found: len }) } else { Ok(kind) }
+}
+
+/// The message that was sent. It is what came, byte for byte, but for what was left out of it: look-ups beyond the limit,
+/// and announcements of unknown kinds.
+impl From<Incoming> for EthMessage {
+    fn from(incoming: Incoming) -> Self {
+        let envelopes = |transactions: Vec<Transaction>| -> Vec<Bytes> {
+            transactions.into_iter().map(|transaction| transaction.envelope().clone()).collect()
+        };
+        match incoming {
+            Incoming::Status(status) => Self::Status(status),
+            Incoming::NewBlockHashes(blocks) => Self::NewBlockHashes(blocks),
+            Incoming::NewBlock { block, total_difficulty } => {
+                Self::NewBlock { block: block.raw, total_difficulty }
+            }
+            Incoming::Transactions(transactions) => Self::Transactions(envelopes(transactions)),
+            Incoming::NewPooledTransactionHashes(announced) => Self::NewPooledTransactionHashes(announced),
+            Incoming::BlockRangeUpdate(range) => Self::BlockRangeUpdate(range),
+            Incoming::Request { id, request } => match request {
+                Request::Headers(query) => Self::GetBlockHeaders { id, query },
+                Request::Bodies(hashes) => Self::GetBlockBodies { id, hashes },
+                Request::PooledTransactions(hashes) => Self::GetPooledTransactions { id, hashes },
+                Request::Receipts(hashes) => Self::GetReceipts { id, hashes },
+            },
+            Incoming::Answer { id, answer } => match answer {
+                Answer::Headers(headers) => {
+                    Self::BlockHeaders { id, headers: headers.into_iter().map(|header| header.raw).collect() }
+                }
+                Answer::Bodies(bodies) => {
+                    Self::BlockBodies { id, bodies: bodies.into_iter().map(|body| body.raw).collect() }
+                }
+                Answer::PooledTransactions(transactions) => {
+                    Self::PooledTransactions { id, transactions: envelopes(transactions) }
+                }
+                Answer::Receipts(receipts) => Self::Receipts { id, receipts },
+            },
+        }
+    }
 }
 
 /// Reads a message with a code counted from the capability's first.

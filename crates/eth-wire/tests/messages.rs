@@ -19,7 +19,7 @@ use eth_wire::{
 };
 use identity::Label;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
-use support::{filled, hash, json, list, number, samples, sent, string, transfer, unhex};
+use support::{filled, hash, json, list, number, samples, string, transfer, unhex};
 
 const EIP_2481: &str = include_str!("vectors/eip2481.json");
 const BOTH: [EthVersion; 2] = EthVersion::ALL;
@@ -47,7 +47,7 @@ fn every_message_arrives_as_it_was_sent() {
             );
         }
         for sample in samples {
-            assert_eq!(intake(version, sample.code(), sample.encode()).map(sent), Ok(sample));
+            assert_eq!(intake(version, sample.code(), sample.encode()).map(EthMessage::from), Ok(sample));
         }
     }
 }
@@ -64,7 +64,10 @@ fn empty_messages_arrive_empty() {
         EthMessage::Receipts { id, receipts: vec![] },
         EthMessage::GetBlockBodies { id, hashes: vec![] },
     ] {
-        assert_eq!(intake(EthVersion::Eth69, message.code(), message.encode()).map(sent), Ok(message));
+        assert_eq!(
+            intake(EthVersion::Eth69, message.code(), message.encode()).map(EthMessage::from),
+            Ok(message)
+        );
     }
 }
 
@@ -76,7 +79,7 @@ fn the_vectors_of_eip_2481_read_and_write() {
         let name = name.split(' ').next().unwrap();
         let kind = MessageKind::ALL.iter().find(|kind| kind.to_string() == name).unwrap();
         let bytes = Bytes::from(unhex(bytes));
-        let message = sent(intake(EthVersion::Eth68, kind.code(), bytes.clone()).unwrap());
+        let message = EthMessage::from(intake(EthVersion::Eth68, kind.code(), bytes.clone()).unwrap());
         assert_eq!((message.kind(), message.encode()), (*kind, bytes));
         count += 1;
     }
@@ -175,7 +178,10 @@ fn e04_the_longest_honest_messages_are_within_the_limits() {
     let blocks =
         vec![eth_wire::BlockHashNumber { hash: Hash([255; 32]), number: u64::MAX }; MAX_BLOCK_HASHES];
     for message in [EthMessage::NewPooledTransactionHashes(announced), EthMessage::NewBlockHashes(blocks)] {
-        assert_eq!(intake(EthVersion::Eth68, message.code(), message.encode()).map(sent), Ok(message));
+        assert_eq!(
+            intake(EthVersion::Eth68, message.code(), message.encode()).map(EthMessage::from),
+            Ok(message)
+        );
     }
 }
 
@@ -406,7 +412,11 @@ fn changed_messages_are_refused_or_read_as_they_stand() {
             taken += 1;
             // Entries of unknown kinds are left out of announcements.
             let is_announcement = matches!(incoming, Incoming::NewPooledTransactionHashes(_));
-            assert!(is_announcement || sent(incoming).encode() == bytes, "{}", hex::encode(bytes));
+            assert!(
+                is_announcement || EthMessage::from(incoming).encode() == bytes,
+                "{}",
+                hex::encode(bytes)
+            );
         }
     }
     assert!(taken > 1_000, "the test must reach beyond the first check: {taken}");

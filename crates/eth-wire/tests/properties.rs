@@ -13,7 +13,7 @@ use eth_wire::{
 };
 use identity::Label;
 use proptest::{collection::vec, option, prelude::*, sample};
-use support::{list, number, samples, sent, string, transfer};
+use support::{list, number, samples, string, transfer};
 
 /// The kinds that may be sent unasked: all but those with blobs (EIP-4844, "Networking").
 const PUSHED: &[u8] = &[1, 2, 4];
@@ -180,7 +180,7 @@ fn forms() -> Vec<(EthVersion, MessageKind)> {
 /// What is read of any bytes, if anything, is written as something that reads the same.
 fn assert_reads_the_same_again(version: EthVersion, code: u64, bytes: Bytes) {
     if let Ok(incoming) = intake(version, code, bytes) {
-        let again = sent(incoming.clone()).encode();
+        let again = EthMessage::from(incoming.clone()).encode();
         assert_eq!(intake(version, code, again), Ok(incoming));
     }
 }
@@ -190,7 +190,7 @@ fn every_message_of_every_version_is_read_as_it_was_written() {
     for (version, kind) in forms() {
         proptest!(config(256), |(message in messages(version, kind))| {
             let encoded = message.encode();
-            let read = intake(version, message.code(), encoded.clone()).map(sent);
+            let read = intake(version, message.code(), encoded.clone()).map(EthMessage::from);
             prop_assert_eq!(read.as_ref(), Ok(&message));
             prop_assert_eq!(read.unwrap().encode(), encoded);
         });

@@ -3,9 +3,8 @@
 
 use bytes::Bytes;
 use eth_wire::{
-    Address, Announcement, Answer, Block, BlockBuilder, BlockHashNumber, BlockRange, EthMessage, EthVersion,
-    ForkId, Hash, HeadersQuery, Incoming, Origin, Position, Request, Status, TotalDifficulty, Transaction,
-    TransferRequest, keccak,
+    Address, Announcement, Block, BlockBuilder, BlockHashNumber, BlockRange, EthMessage, EthVersion, ForkId,
+    Hash, HeadersQuery, Origin, Position, Status, TotalDifficulty, Transaction, TransferRequest, keccak,
 };
 use identity::NodeKey;
 use serde_json::Value;
@@ -142,40 +141,4 @@ pub(crate) fn samples(version: EthVersion) -> Vec<EthMessage> {
         }
     }
     samples
-}
-
-/// What was sent, made of what has arrived.
-pub(crate) fn sent(incoming: Incoming) -> EthMessage {
-    let envelopes = |transactions: Vec<Transaction>| -> Vec<Bytes> {
-        transactions.into_iter().map(|transaction| transaction.envelope().clone()).collect()
-    };
-    match incoming {
-        Incoming::Status(status) => EthMessage::Status(status),
-        Incoming::NewBlockHashes(blocks) => EthMessage::NewBlockHashes(blocks),
-        Incoming::NewBlock { block, total_difficulty } => {
-            EthMessage::NewBlock { block: block.raw, total_difficulty }
-        }
-        Incoming::Transactions(transactions) => EthMessage::Transactions(envelopes(transactions)),
-        Incoming::NewPooledTransactionHashes(announced) => EthMessage::NewPooledTransactionHashes(announced),
-        Incoming::BlockRangeUpdate(range) => EthMessage::BlockRangeUpdate(range),
-        Incoming::Request { id, request } => match request {
-            Request::Headers(query) => EthMessage::GetBlockHeaders { id, query },
-            Request::Bodies(hashes) => EthMessage::GetBlockBodies { id, hashes },
-            Request::PooledTransactions(hashes) => EthMessage::GetPooledTransactions { id, hashes },
-            Request::Receipts(hashes) => EthMessage::GetReceipts { id, hashes },
-        },
-        Incoming::Answer { id, answer } => match answer {
-            Answer::Headers(headers) => EthMessage::BlockHeaders {
-                id,
-                headers: headers.into_iter().map(|header| header.raw).collect(),
-            },
-            Answer::Bodies(bodies) => {
-                EthMessage::BlockBodies { id, bodies: bodies.into_iter().map(|body| body.raw).collect() }
-            }
-            Answer::PooledTransactions(transactions) => {
-                EthMessage::PooledTransactions { id, transactions: envelopes(transactions) }
-            }
-            Answer::Receipts(receipts) => EthMessage::Receipts { id, receipts },
-        },
-    }
 }
