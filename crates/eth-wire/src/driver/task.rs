@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use identity::{AddressPolicy, Now};
-use rlpx::{DisconnectReason, Link, PeerId};
+use rlpx::{DisconnectReason, Link, PeerId, SendError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -162,9 +162,14 @@ impl Task {
             match output {
                 Output::Send { peer, message } => {
                     let Some(link) = self.links.get(&peer) else { continue };
-                    // The machine keeps within the link's credit, so all that can be wrong is that the peer has gone.
-                    if link.try_send(message).is_err() {
-                        link.disconnect(DisconnectReason::SubprotocolError);
+                    // The machine keeps within the link's credit: the peer has gone, or the memory for all peers is spent.
+                    if let Err(error) = link.try_send(message) {
+                        link.disconnect(match error {
+                            SendError::Full => DisconnectReason::TooManyPeers,
+                            SendError::Closed | SendError::TooLarge | SendError::UnknownCode => {
+                                DisconnectReason::SubprotocolError
+                            }
+                        });
                     }
                 }
                 Output::Disconnect { peer, reason, fault } => {
