@@ -8,6 +8,9 @@ use crate::config::MAX_MESSAGE_LEN;
 /// Longest frame content: code and payload, in bytes, as the 24-bit size carries it.
 const MAX_FRAME_LEN: usize = MAX_MESSAGE_LEN;
 
+/// How much of a payload is copied, encrypted and hashed at a time, in bytes: what fits a core's own cache is fetched once.
+const SEAL_LEN: usize = 32 * 1024;
+
 /// RLP of an empty string, and of the number 0; lengths are added to it.
 const EMPTY_STRING: u8 = 0x80;
 
@@ -45,9 +48,16 @@ impl FrameEncoder {
         self.seal_header(header, out);
         let start = out.len();
         out.extend_from_slice(code);
+        let (mut sealed, mut payload) = (start, payload);
+        while payload.len() > SEAL_LEN {
+            let (here, rest) = payload.split_at(SEAL_LEN);
+            out.extend_from_slice(here);
+            self.seal(&mut out[sealed..]);
+            (sealed, payload) = (out.len(), rest);
+        }
         out.extend_from_slice(payload);
         out.resize(start + padded(len), 0);
-        self.seal_body(start, out);
+        self.seal_body(sealed, out);
         Ok(())
     }
 
@@ -58,12 +68,15 @@ impl FrameEncoder {
         out.extend_from_slice(&self.mac.header(&header));
     }
 
-    /// Encrypts the padded body from `start` on and appends its MAC.
+    /// Encrypts what is left of the padded body, from `start` on, and appends the body's MAC.
     pub(crate) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
-        let body = &mut out[start..];
-        self.cipher.apply(body);
-        self.mac.absorb(body);
+        self.seal(&mut out[start..]);
         out.extend_from_slice(&self.mac.body());
+    }
+
+    fn seal(&mut self, part: &mut [u8]) {
+        self.cipher.apply(part);
+        self.mac.absorb(part);
     }
 }
 
