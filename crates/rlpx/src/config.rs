@@ -7,6 +7,7 @@ use std::time::Duration;
 use identity::{Counters, PublicKey};
 
 use crate::{
+    buffer_pool::BufferPool,
     capability::{Capability, CapabilityName},
     p2p::{Hello, P2P_VERSION},
     reject::Reject,
@@ -67,9 +68,22 @@ pub const MIN_READ_CHUNK: usize = 4 * 1024;
 /// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
 pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 
-/// How long a write buffer over [`MAX_READ_CHUNK`] stays allocated: who writes one long message often writes more, and
-/// fresh memory costs a tenth of encrypting into it.
-pub const BUFFER_LINGER: Duration = Duration::from_secs(2);
+/// What a write buffer keeps while messages flow, in bytes: all that waits below [`WRITE_HIGH_WATER`] and a short message.
+/// A longer one goes to the pool once it is written.
+pub const MAX_WRITE_KEPT: usize = WRITE_HIGH_WATER + 4 * 1024;
+
+/// Buffers of [`MAX_READ_CHUNK`] that lie in a pool at most: 4 MiB.
+pub const POOLED_CHUNKS: usize = 64;
+/// Longer buffers that lie in a pool at most.
+pub const POOLED_LONG_BUFFERS: usize = 64;
+/// Bytes of longer buffers that lie in a pool at most: a message of the greatest length, and its payload.
+pub const POOLED_LONG_LEN: usize = 32 << 20;
+/// Buffers that are looked at for one that fits.
+pub const POOL_PROBES: usize = 8;
+/// A buffer from the pool is longer than asked for by at most one part in so many.
+pub const POOL_SLACK_PARTS: usize = 4;
+/// How often what was not needed is freed from the pool of a server.
+pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
 pub const MAX_QUEUED_MESSAGES: usize = 1_024;
@@ -132,6 +146,8 @@ pub struct SessionConfig {
     pub timeouts: Timeouts,
     /// Where refusals are counted; clones share the counts.
     pub rejects: Counters<Reject>,
+    /// Where long buffers come from and go back to. Default: nowhere, they are allocated and freed.
+    pub buffers: BufferPool,
 }
 
 impl SessionConfig {
@@ -150,6 +166,12 @@ impl SessionConfig {
             listen_port: 0,
             public_key,
         };
-        Self { hello, capabilities, timeouts: Timeouts::default(), rejects: Counters::default() }
+        Self {
+            hello,
+            capabilities,
+            timeouts: Timeouts::default(),
+            rejects: Counters::default(),
+            buffers: BufferPool::default(),
+        }
     }
 }

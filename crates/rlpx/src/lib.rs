@@ -70,6 +70,7 @@
 mod admission;
 mod bans;
 pub mod budget;
+mod buffer_pool;
 mod capability;
 pub mod config;
 mod contradiction;
@@ -100,6 +101,7 @@ mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use buffer_pool::BufferPool;
 pub use capability::{
     BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
     shared_capabilities,

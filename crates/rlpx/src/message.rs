@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::buffer_pool::BufferPool;
+
 /// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -45,6 +47,11 @@ impl SharedMessage {
 
     /// The snappy block form of the payload, made on the first call.
     pub fn compressed(&self) -> &Bytes {
-        self.0.compressed.get_or_init(|| crate::snappy::compress(&self.0.payload))
+        self.compressed_in(&BufferPool::default())
+    }
+
+    /// As [`Self::compressed`], in a buffer of `pool` if it is long.
+    pub(crate) fn compressed_in(&self, pool: &BufferPool) -> &Bytes {
+        self.0.compressed.get_or_init(|| crate::snappy::compress_in(&self.0.payload, pool))
     }
 }

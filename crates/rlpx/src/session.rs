@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     capability::SharedCapability,
-    config::{BUFFER_LINGER, MAX_MESSAGE_LEN, MAX_READ_CHUNK, SessionConfig, WRITE_HIGH_WATER},
+    config::{MAX_MESSAGE_LEN, SessionConfig, WRITE_HIGH_WATER},
     error::{Incompatibility, SessionEnd, SessionError, Wait},
     frame::{ReadBuffer, WriteBuffer},
     handshake::{Complete, Entropy, Handshake},
@@ -176,16 +176,16 @@ impl Session {
         let mut timers = Timers::default();
         timers.set(Timer::Handshake, now.instant.checked_add(config.timeouts.handshake));
         Self {
-            config,
             now: now.instant,
             phase: Phase::Handshake,
             trips,
             frames: None,
-            ingress: Ingress::default(),
-            egress: WriteBuffer::default(),
+            ingress: Ingress { buffer: ReadBuffer::new(config.buffers.clone()), ..Ingress::default() },
+            egress: WriteBuffer::new(config.buffers.clone()),
             timers,
             outputs: VecDeque::new(),
             peer: Remote::default(),
+            config,
         }
     }
 
@@ -265,9 +265,6 @@ impl Session {
             self.timers.clear(Timer::Write);
             self.watch_write();
         }
-        if self.egress.capacity() > MAX_READ_CHUNK && !self.timers.is_set(Timer::Trim) {
-            self.timers.set(Timer::Trim, self.now.checked_add(BUFFER_LINGER));
-        }
         if let (Phase::Closing(end), true) = (self.phase, self.egress.waiting().is_empty()) {
             self.close(end);
         }
@@ -304,7 +301,6 @@ impl Session {
                 Timer::Write => self.fail(SessionError::TimedOut(Wait::Write)),
                 Timer::Ping => self.send_ping(),
                 Timer::Close => self.give_up(),
-                Timer::Trim => self.egress.trim(),
                 Timer::Memory => self.fail(SessionError::TimedOut(Wait::Memory)),
                 Timer::Pace => self.fail(SessionError::TimedOut(Wait::Pace)),
                 Timer::Toll => self.toll_paid(),
@@ -382,7 +378,8 @@ impl Session {
             return Err(SendError::Full);
         }
         let code = shared.offset.saturating_add(message.code());
-        let payload = if frames.snappy() { message.compressed() } else { message.payload() };
+        let payload =
+            if frames.snappy() { message.compressed_in(&self.config.buffers) } else { message.payload() };
         frames.encode(code, payload, &mut self.egress).map_err(|_| SendError::TooLarge)?;
         self.watch_write();
         Ok(())
@@ -466,7 +463,7 @@ impl Session {
     }
 
     fn write_packet(&mut self, packet: &[u8]) {
-        self.egress.tail().extend_from_slice(packet);
+        self.egress.tail(packet.len()).extend_from_slice(packet);
         self.watch_write();
     }
 

@@ -3,17 +3,31 @@
 
 use bytes::Bytes;
 
-use crate::error::{DecodeError, Fault, SessionError, What};
+use crate::{
+    buffer_pool::BufferPool,
+    error::{DecodeError, Fault, SessionError, What},
+};
 
 /// Most bytes that one byte of a block can stand for: a copy of 64 bytes takes 3 (snappy `format_description.txt`).
 const MAX_EXPANSION: usize = 22;
 
 /// The block form of `payload`. Of 4 GiB or more, which the format cannot carry and no frame takes: nothing.
 pub(crate) fn compress(payload: &[u8]) -> Bytes {
-    let mut block = snap::raw::Encoder::new().compress_vec(payload).unwrap_or_default();
+    compress_in(payload, &BufferPool::default())
+}
+
+/// As [`compress`], in a buffer of `pool` if it is long.
+pub(crate) fn compress_in(payload: &[u8], pool: &BufferPool) -> Bytes {
+    let mut block = pool.take_or_new(max_compressed_len(payload.len()));
+    let len = snap::raw::Encoder::new().compress(payload, &mut block).unwrap_or(0);
+    block.truncate(len);
     // It was made as long as the worst of payloads would need it.
-    block.shrink_to_fit();
-    block.into()
+    if len <= block.capacity() / 2 {
+        let fitting = Bytes::copy_from_slice(&block);
+        pool.give(block);
+        return fitting;
+    }
+    pool.lend(block)
 }
 
 /// The longest block that a payload of `len` bytes becomes.
@@ -28,9 +42,14 @@ pub(crate) const fn longest_inflated(len: usize) -> usize {
 
 /// The payload of `block`, at most `limit` bytes. Nothing is allocated for one that declares more.
 pub(crate) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, SessionError> {
-    let mut payload = vec![0; declared_len(block, limit)?];
+    decompress_in(block, limit, &BufferPool::default())
+}
+
+/// As [`decompress`], in a buffer of `pool` if it is long.
+pub(crate) fn decompress_in(block: &[u8], limit: usize, pool: &BufferPool) -> Result<Bytes, SessionError> {
+    let mut payload = pool.take_or_new(declared_len(block, limit)?);
     snap::raw::Decoder::new().decompress(block, &mut payload).map_err(|_| malformed(Fault::Snappy))?;
-    Ok(payload.into())
+    Ok(pool.lend(payload))
 }
 
 /// How long the payload of `block` is to be, if that is at most `limit` bytes and no more than the block can hold.

@@ -8,7 +8,10 @@ use devp2p::{
         NodeKey, Now,
         curve::{InlineCurve, Lane},
     },
-    rlpx::{CapabilityName, LocalCapability, Message, Session, SessionConfig, SessionOutput, SharedMessage},
+    rlpx::{
+        BufferPool, CapabilityName, LocalCapability, Message, Session, SessionConfig, SessionOutput,
+        SharedMessage,
+    },
 };
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 
@@ -44,6 +47,8 @@ impl Ends {
         let configs = [&keys[0], &keys[1]].map(|key| {
             let capability = LocalCapability::new(name, 1, 1);
             let mut config = SessionConfig::new(key.public_key(), "bench", vec![capability]);
+            // As a server has it.
+            config.buffers = BufferPool::new();
             if !snappy {
                 config.hello.protocol_version = PLAIN_VERSION;
             }

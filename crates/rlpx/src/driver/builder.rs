@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc},
     task::JoinSet,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -23,7 +24,8 @@ use super::{
     pool::Pool, protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
 };
 use crate::{
-    CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
+    BufferPool, CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
+    config::POOL_TRIM_INTERVAL,
     dialer::Candidate,
     server::{self, ServerCounts},
     server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
@@ -192,6 +194,7 @@ impl ServerBuilder {
         let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
         session.hello.listen_port = local_addr.map_or(0, |address| address.port());
         session.timeouts = self.timeouts;
+        session.buffers = BufferPool::new();
 
         let node_info = NodeInfo {
             public_key,
@@ -220,12 +223,13 @@ impl ServerBuilder {
             reports: reporter,
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(trim(common.session.buffers.clone()));
         let accepted = listener.map(|listener| {
             let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
             tasks.spawn(listener::run(listener, sender, counts.refusals.clone()));
             accepted
         });
-        let intake = Intake { commands, reports, accepted, candidates: self.candidates, listener: tasks };
+        let intake = Intake { commands, reports, accepted, candidates: self.candidates, tasks };
         let peer_count = Arc::new(AtomicUsize::new(0));
         let server = Server::new(Handle {
             commands: commander,
@@ -236,6 +240,16 @@ impl ServerBuilder {
         });
         spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count).run());
         Ok(server)
+    }
+}
+
+/// Frees what lies in the pool and is not needed, until the server ends.
+async fn trim(buffers: BufferPool) {
+    let mut interval = interval(POOL_TRIM_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        buffers.trim();
     }
 }
 

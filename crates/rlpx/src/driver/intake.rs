@@ -46,8 +46,8 @@ pub(super) struct Intake {
     pub(super) reports: mpsc::Receiver<(PeerId, Report)>,
     pub(super) accepted: Option<mpsc::Receiver<(TcpStream, SocketAddr)>>,
     pub(super) candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
-    /// Holds the listener's task; ends it when dropped.
-    pub(super) listener: JoinSet<()>,
+    /// Holds the tasks beside the server's own; ends them when dropped.
+    pub(super) tasks: JoinSet<()>,
 }
 
 /// The next connection; None when the listener is gone.

@@ -1,9 +1,14 @@
 //! The buffers of a connection: one that is read into and decrypted in place, one that is written from.
-//! Both grow with what is in them and shrink when it is gone.
+//! Both grow with what is in them and shrink when it is gone; long ones come from a pool and go back to it.
+
+use std::mem::{replace, take};
 
 use bytes::Bytes;
 
-use crate::config::{MAX_READ_CHUNK, MIN_READ_CHUNK};
+use crate::{
+    buffer_pool::BufferPool,
+    config::{MAX_READ_CHUNK, MAX_WRITE_KEPT, MIN_READ_CHUNK},
+};
 
 /// From this length on a payload is handed on with the buffer it came in; shorter ones are copied out, so that no
 /// message pins more memory than its own.
@@ -12,7 +17,7 @@ const HAND_ON_LEN: usize = 16 * 1024;
 /// Bytes read and not yet handled.
 ///
 /// Memory: at most 64 KiB more than twice what has been received of the message in it, and at most 64 KiB between
-/// messages.
+/// messages. A buffer that lay in the pool may be longer: it has cost its memory already.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
     /// `start..end` is filled, `end..` is room.
@@ -23,9 +28,14 @@ pub(crate) struct ReadBuffer {
     chunk: usize,
     /// What the last call for room offered.
     offered: usize,
+    pool: BufferPool,
 }
 
 impl ReadBuffer {
+    pub(crate) fn new(pool: BufferPool) -> Self {
+        Self { pool, ..Self::default() }
+    }
+
     /// Room to read into; `unit_len` is the length of what is being read, as far as it is known. Of a long unit no more
     /// than its rest is offered, so that it can be handed on with its buffer.
     pub(crate) fn room(&mut self, unit_len: usize) -> &mut [u8] {
@@ -36,6 +46,12 @@ impl ReadBuffer {
         }
         let there = self.bytes.len() - self.start;
         let enough = filled.saturating_add(chunk).min(unit_len);
+        if there < enough
+            && let Some(buffer) = self.pool.take(unit_len)
+        {
+            self.move_to(buffer);
+            return self.room_up_to(unit_len);
+        }
         let grown = filled.saturating_add(filled.max(MAX_READ_CHUNK));
         self.room_up_to(if there >= enough { there.min(unit_len) } else { grown.min(unit_len) })
     }
@@ -75,8 +91,9 @@ impl ReadBuffer {
             (self.start, self.end) = (0, 0);
         }
         if self.bytes.len() > MAX_READ_CHUNK && self.filled().len() <= MAX_READ_CHUNK {
-            self.bytes = self.filled().to_vec();
-            (self.start, self.end) = (0, self.bytes.len());
+            let rest = self.filled().to_vec();
+            (self.start, self.end) = (0, rest.len());
+            self.pool.give(replace(&mut self.bytes, rest));
         }
     }
 
@@ -91,13 +108,15 @@ impl ReadBuffer {
         let rest = self.filled().get(len..).unwrap_or_default().to_vec();
         let (first, last) = (self.start.saturating_add(from), self.start.saturating_add(to));
         (self.start, self.end) = (0, rest.len());
-        Bytes::from(std::mem::replace(&mut self.bytes, rest)).slice(first..last)
+        self.pool.lend(replace(&mut self.bytes, rest)).slice(first..last)
     }
 
     /// Frees everything when nothing is filled.
     pub(crate) fn shrink(&mut self) {
         if self.filled().is_empty() {
-            *self = Self::default();
+            let pool = take(&mut self.pool);
+            pool.give(take(&mut self.bytes));
+            *self = Self::new(pool);
         }
     }
 
@@ -106,12 +125,34 @@ impl ReadBuffer {
         self.bytes.capacity()
     }
 
+    /// Where long buffers come from.
+    pub(crate) const fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    /// Goes on in `buffer`.
+    fn move_to(&mut self, mut buffer: Vec<u8>) {
+        let filled = self.filled();
+        buffer.resize(buffer.len().max(filled.len()), 0);
+        if let Some(front) = buffer.get_mut(..filled.len()) {
+            front.copy_from_slice(filled);
+        }
+        (self.start, self.end) = (0, filled.len());
+        self.pool.give(replace(&mut self.bytes, buffer));
+    }
+
     /// Room that brings what is filled to `total` bytes. The buffer never becomes longer than that.
     fn room_up_to(&mut self, total: usize) -> &mut [u8] {
         let want = total.saturating_sub(self.filled().len());
         if self.bytes.len() - self.end < want {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
+        }
+        if total == MAX_READ_CHUNK
+            && self.bytes.capacity() < total
+            && let Some(buffer) = self.pool.take(total)
+        {
+            self.move_to(buffer);
         }
         if self.bytes.len() < total {
             // Exact, or doubling by the vector would break the growth rule.
@@ -131,19 +172,35 @@ pub(crate) struct WriteBuffer {
     start: usize,
     /// Bytes ever written to the socket.
     written: u64,
+    pool: BufferPool,
 }
 
 impl WriteBuffer {
+    pub(crate) fn new(pool: BufferPool) -> Self {
+        Self { pool, ..Self::default() }
+    }
+
     /// What waits to be written.
     pub(crate) fn waiting(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// Where more is appended.
-    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+    /// Where `len` bytes more are appended.
+    pub(crate) fn tail(&mut self, len: usize) -> &mut Vec<u8> {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
+        }
+        let total = self.bytes.len().saturating_add(len);
+        if total > self.bytes.capacity() {
+            let total = total.max(MAX_WRITE_KEPT.min(self.bytes.capacity().saturating_mul(2)));
+            if let Some(mut buffer) = self.pool.take(total) {
+                buffer.clear();
+                buffer.extend_from_slice(&self.bytes);
+                self.pool.give(replace(&mut self.bytes, buffer));
+            } else {
+                self.bytes.reserve_exact(total - self.bytes.len());
+            }
         }
         &mut self.bytes
     }
@@ -154,8 +211,11 @@ impl WriteBuffer {
         self.start = self.start.saturating_add(len);
         self.written = self.written.saturating_add(len as u64);
         if self.waiting().is_empty() {
-            self.bytes.clear();
             self.start = 0;
+            if self.bytes.capacity() > MAX_WRITE_KEPT {
+                self.pool.give(take(&mut self.bytes));
+            }
+            self.bytes.clear();
         }
     }
 
@@ -178,13 +238,6 @@ impl WriteBuffer {
     /// Bytes allocated.
     pub(crate) const fn capacity(&self) -> usize {
         self.bytes.capacity()
-    }
-
-    /// Frees what only long messages needed, when nothing waits.
-    pub(crate) fn trim(&mut self) {
-        if self.waiting().is_empty() {
-            self.bytes.shrink_to(MAX_READ_CHUNK);
-        }
     }
 
     /// Frees everything when nothing waits.

@@ -9,7 +9,7 @@ use crate::config::MAX_MESSAGE_LEN;
 const MAX_FRAME_LEN: usize = MAX_MESSAGE_LEN;
 
 /// How much of a payload is copied, encrypted and hashed at a time, in bytes: what fits a core's own cache is fetched once.
-const SEAL_LEN: usize = 32 * 1024;
+const SEAL_LEN: usize = 64 * 1024;
 
 /// RLP of an empty string, and of the number 0; lengths are added to it.
 const EMPTY_STRING: u8 = 0x80;
@@ -40,7 +40,7 @@ impl FrameEncoder {
         let code = code.get(..code_len).unwrap_or_default();
         let len = code_len.saturating_add(payload.len());
         let size = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN).ok_or(FrameTooLong)?;
-        out.reserve(HEADER_LEN + MAC_LEN + padded(len) + MAC_LEN);
+        out.reserve(frame_len(len));
 
         let mut header = [0; HEADER_LEN];
         header[..SIZE_LEN].copy_from_slice(&size.to_be_bytes()[1..]);
@@ -78,6 +78,11 @@ impl FrameEncoder {
         self.cipher.apply(part);
         self.mac.absorb(part);
     }
+}
+
+/// The length of a frame with so much content, in bytes.
+pub(crate) const fn frame_len(content_len: usize) -> usize {
+    (HEADER_LEN + 2 * MAC_LEN).saturating_add(padded(content_len))
 }
 
 /// RLP of a message code: its bytes, and how many of them there are.

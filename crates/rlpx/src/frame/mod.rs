@@ -15,7 +15,7 @@ mod tests;
 pub(crate) use buffer::{ReadBuffer, WriteBuffer};
 pub(crate) use cipher::FrameCipher;
 pub(crate) use decoder::{Decoded, FrameDecoder, MAX_CODE_LEN, decode_code};
-pub(crate) use encoder::{FrameEncoder, FrameTooLong};
+pub(crate) use encoder::{FrameEncoder, FrameTooLong, frame_len};
 pub(crate) use mac::FrameMac;
 
 /// Length of a header, in bytes, before its MAC.

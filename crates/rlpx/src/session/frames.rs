@@ -9,7 +9,8 @@ use crate::{
     config::{MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN},
     error::{DecodeError, Fault, SessionError, What},
     frame::{
-        Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer, decode_code,
+        Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer,
+        decode_code, frame_len,
     },
     handshake::Secrets,
     snappy,
@@ -62,7 +63,8 @@ impl Frames {
         payload: &[u8],
         writer: &mut WriteBuffer,
     ) -> Result<(), FrameTooLong> {
-        self.encoder.encode(code, payload, writer.tail())
+        let len = frame_len(payload.len().saturating_add(MAX_CODE_LEN));
+        self.encoder.encode(code, payload, writer.tail(len))
     }
 
     /// Appends a message of the base protocol, compressed if it has to be.
@@ -105,7 +107,7 @@ impl Frames {
             return Err(too_long(longest, found));
         }
         let block = reader.filled().get(code_len..decoded.len).unwrap_or_default();
-        let payload = snappy::decompress(block, limit);
+        let payload = snappy::decompress_in(block, limit, reader.pool());
         reader.consume(decoded.unit_len);
         payload
     }

@@ -18,8 +18,6 @@ pub(super) enum Timer {
     Ping,
     /// Our Disconnect to be written.
     Close,
-    /// No long message to have been written for a while.
-    Trim,
     /// Memory, in a shortage that is older than the frame.
     Memory,
     /// The piece of a frame that memory was found for in a shortage.
@@ -30,14 +28,13 @@ pub(super) enum Timer {
 
 impl Timer {
     /// Every timer, in the order of its variants and in that in which those due at once are handled.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 9] = [
         Self::Handshake,
         Self::Read,
         Self::Frame,
         Self::Write,
         Self::Ping,
         Self::Close,
-        Self::Trim,
         Self::Memory,
         Self::Pace,
         Self::Toll,

@@ -72,7 +72,7 @@ impl ServerTask {
         let closing = self.closing.get_or_insert(Closing { deadline, waiting: Vec::new() });
         closing.waiting.extend(waiting);
         self.machine.shutdown(moment);
-        self.intake.listener.abort_all();
+        self.intake.tasks.abort_all();
         self.intake.accepted = None;
         self.intake.candidates = None;
     }

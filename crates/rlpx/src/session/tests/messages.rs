@@ -1,8 +1,6 @@
 //! Messages of capabilities: routing, compression, limits, queues. `rlpx.md`, "Capability Messaging"; EIP-706.
 //! Base messages are `base.rs`; the queue between a protocol and its connection is tested in `driver/queue.rs`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rand::{Rng, RngExt};
 
@@ -10,7 +8,8 @@ use super::kit::*;
 use crate::{
     Capability, DisconnectReason, LocalCapability, Reject, SendError, SessionConfig, SessionEnd,
     SharedMessage,
-    config::{BUFFER_LINGER, MAX_MESSAGE_LEN, MAX_READ_CHUNK, WRITE_HIGH_WATER},
+    buffer_pool::BufferPool,
+    config::{MAX_MESSAGE_LEN, MAX_READ_CHUNK, MAX_WRITE_KEPT, WRITE_HIGH_WATER},
     shared_capabilities, snappy,
 };
 
@@ -52,26 +51,38 @@ fn messages_of_every_size_round_trip_with_and_without_snappy() {
 }
 
 #[test]
-fn a_long_write_buffer_is_kept_for_two_seconds_and_then_given_back() {
+fn long_buffers_go_to_the_pool_once_they_are_written_or_read() {
+    const LEN: usize = 1 << 20;
+    let now = start();
+    let [mut ours, mut theirs] = [config(&key(1)), config(&key(2))];
+    let (written, read) = (BufferPool::new(), BufferPool::new());
+    (ours.buffers, theirs.buffers) = (written.clone(), read.clone());
+    let (mut a, mut b) = pair(now, ours, theirs);
+    for _ in 0..3 {
+        a.session.send(now, 0, &message(1, noise(LEN, 3))).unwrap();
+        pump(now, &mut a, &mut b);
+        let (_, received) = b.messages.pop().expect("arrived");
+        assert!(received.payload == noise(LEN, 3));
+        // Compressed and encrypted, then read and inflated: two buffers at each end, the last one in the message.
+        let lent = read.free_len();
+        assert!((LEN..LEN + LEN / 2).contains(&lent), "{lent}");
+        drop(received);
+        assert!((2 * LEN..3 * LEN).contains(&read.free_len()), "{}", read.free_len());
+        assert!((2 * LEN..3 * LEN).contains(&written.free_len()), "{}", written.free_len());
+        assert!(a.session.egress.capacity() <= MAX_WRITE_KEPT, "{}", a.session.egress.capacity());
+        assert!(b.session.ingress.buffer.capacity() <= MAX_READ_CHUNK);
+    }
+}
+
+#[test]
+fn without_a_pool_long_buffers_are_freed_once_they_are_written() {
     let now = start();
     let (mut a, mut b) = pair(now, config(&key(1)), config(&key(2)));
-    a.session.send(now, 0, &message(1, noise(1 << 20, 3))).unwrap();
-    pump(now, &mut a, &mut b);
-    assert_eq!(b.messages.len(), 1);
-    let held = |end: &End| end.session.egress.capacity();
-    assert!(held(&a) >= 1 << 20);
-    let before = now.later(BUFFER_LINGER.checked_sub(Duration::from_millis(1)).unwrap());
-    a.timeout(before);
-    assert!(held(&a) >= 1 << 20);
-    a.timeout(now.later(BUFFER_LINGER));
-    assert!(held(&a) <= MAX_READ_CHUNK, "{} bytes", held(&a));
-    // What still waits to be written is not lost.
-    let later = now.later(2 * BUFFER_LINGER);
-    a.session.send(later, 0, &message(1, noise(1 << 20, 3))).unwrap();
-    pump(later, &mut a, &mut b);
-    a.session.send(later, 0, &message(2, noise(1 << 20, 3))).unwrap();
-    a.timeout(later.later(BUFFER_LINGER));
-    pump(later, &mut a, &mut b);
+    for _ in 0..3 {
+        a.session.send(now, 0, &message(1, noise(1 << 20, 3))).unwrap();
+        pump(now, &mut a, &mut b);
+        assert!(a.session.egress.capacity() <= MAX_WRITE_KEPT, "{}", a.session.egress.capacity());
+    }
     assert_eq!(b.messages.len(), 3);
 }
 
