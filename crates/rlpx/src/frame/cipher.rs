@@ -36,8 +36,8 @@ impl FrameCipher {
                 if bytes.is_empty() {
                     return;
                 }
-                self.batch.fill(0);
-                self.stream.apply_keystream(self.batch.as_mut());
+                let made = self.stream.try_write_keystream(self.batch.as_mut());
+                made.expect("a stream has 2^68 bytes");
                 self.left = BATCH_LEN;
             }
             let (here, rest) = bytes.split_at_mut(bytes.len().min(self.left));
