@@ -1,5 +1,8 @@
 //! A peer that a test plays: its handshake is as it should be, and from then on every byte of its frames is the test's,
-//! encrypted and under the right MAC. What it is sent it reads as messages.
+//! encrypted and under the right MAC. What it is sent it reads as messages. The other end is a session, or whoever is
+//! at the other end of a stream: a whole node, of ours or of another client.
+
+use std::io::{self, Read, Write};
 
 use identity::{
     Now, PublicKey,
@@ -11,6 +14,7 @@ use super::{Curve, End};
 use crate::{
     Hello,
     config::MAX_MESSAGE_LEN,
+    ecies::PREFIX_LEN,
     error::{HandshakeError, SessionError},
     frame::{FrameDecoder, FrameEncoder, ReadBuffer, decode_code},
     handshake::{Entropy, Handshake, Step, packet_len},
@@ -45,14 +49,48 @@ impl ScriptedPeer {
         now: Now,
         role: Role,
         end: &mut End,
-        (own, remote): (PublicKey, PublicKey),
+        keys: (PublicKey, PublicKey),
         curve: &mut Curve,
         seed: u64,
     ) -> Result<Self, HandshakeError> {
+        Self::shake_hands(role, &mut InMemory { now, end }, keys, curve, seed).map_err(
+            |failure| match failure {
+                Failure::Handshake(error) => error,
+                // A session in memory has no stream that could fail.
+                Failure::Stream(_) => HandshakeError::Envelope,
+            },
+        )
+    }
+
+    /// The same over `stream`, which blocks, with the node at its other end. Of what follows the handshake nothing is
+    /// read yet.
+    ///
+    /// # Errors
+    /// What the stream says; `InvalidData` with a [`HandshakeError`] inside.
+    pub fn connect_over(
+        role: Role,
+        stream: &mut (impl Read + Write),
+        keys: (PublicKey, PublicKey),
+        curve: &mut Curve,
+        seed: u64,
+    ) -> io::Result<Self> {
+        Self::shake_hands(role, &mut Streamed(stream), keys, curve, seed).map_err(|failure| match failure {
+            Failure::Handshake(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+            Failure::Stream(error) => error,
+        })
+    }
+
+    fn shake_hands(
+        role: Role,
+        other: &mut impl Other,
+        (own, remote): (PublicKey, PublicKey),
+        curve: &mut Curve,
+        seed: u64,
+    ) -> Result<Self, Failure> {
         let entropy = Entropy::draw(&mut ChaCha20Rng::seed_from_u64(seed));
         let mut step = match role {
             Role::Dialer => Handshake::initiator(own, remote, entropy),
-            Role::Listener => Handshake::recipient(entropy).handle_packet(take_packet(now, end)?)?,
+            Role::Listener => Handshake::recipient(entropy).handle_packet(other.packet()?)?,
         };
         loop {
             step = match step {
@@ -60,11 +98,11 @@ impl ScriptedPeer {
                     state.handle_curve(run(curve, ops)?)?
                 }
                 Step::Send(state, auth) => {
-                    end.read(now, &auth, usize::MAX);
-                    state.handle_packet(take_packet(now, end)?)?
+                    other.send(&auth)?;
+                    state.handle_packet(other.packet()?)?
                 }
                 Step::Done(complete) => {
-                    end.read(now, &complete.send, usize::MAX);
+                    other.send(&complete.send)?;
                     let (encoder, mut decoder) = complete.secrets.into_frames();
                     decoder.set_limit(MAX_MESSAGE_LEN);
                     return Ok(Self { snappy: false, encoder, decoder, buffer: ReadBuffer::default() });
@@ -145,12 +183,68 @@ fn run(curve: &mut Curve, ops: Vec<CurveOp>) -> Result<Vec<CurveOutput>, Handsha
     }
 }
 
-/// The handshake packet that `end` has written.
-fn take_packet(now: Now, end: &mut End) -> Result<Vec<u8>, HandshakeError> {
-    let prefix = end.session.write_buf().first_chunk().ok_or(HandshakeError::Envelope)?;
-    let packet =
-        end.session.write_buf().get(..packet_len(*prefix)?).ok_or(HandshakeError::Envelope)?.to_vec();
-    end.session.handle_written(now, packet.len());
-    end.drain(now);
-    Ok(packet)
+/// Who a peer shakes hands with.
+trait Other {
+    fn send(&mut self, packet: &[u8]) -> Result<(), Failure>;
+    /// The whole handshake packet that comes next.
+    fn packet(&mut self) -> Result<Vec<u8>, Failure>;
+}
+
+/// Why there are no secrets.
+enum Failure {
+    Handshake(HandshakeError),
+    Stream(io::Error),
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Stream(error)
+    }
+}
+
+/// A session without a socket.
+struct InMemory<'a> {
+    now: Now,
+    end: &'a mut End,
+}
+
+impl Other for InMemory<'_> {
+    fn send(&mut self, packet: &[u8]) -> Result<(), Failure> {
+        self.end.read(self.now, packet, usize::MAX);
+        Ok(())
+    }
+
+    fn packet(&mut self) -> Result<Vec<u8>, Failure> {
+        let written = self.end.session.write_buf();
+        let prefix = written.first_chunk().ok_or(HandshakeError::Envelope)?;
+        let packet = written.get(..packet_len(*prefix)?).ok_or(HandshakeError::Envelope)?.to_vec();
+        self.end.session.handle_written(self.now, packet.len());
+        self.end.drain(self.now);
+        Ok(packet)
+    }
+}
+
+/// A node at the other end of a stream.
+struct Streamed<'a, S>(&'a mut S);
+
+impl<S: Read + Write> Other for Streamed<'_, S> {
+    fn send(&mut self, packet: &[u8]) -> Result<(), Failure> {
+        Ok(self.0.write_all(packet)?)
+    }
+
+    fn packet(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut prefix = [0; PREFIX_LEN];
+        self.0.read_exact(&mut prefix)?;
+        let mut packet = vec![0; packet_len(prefix)?];
+        let (head, rest) = packet.split_at_mut(PREFIX_LEN);
+        head.copy_from_slice(&prefix);
+        self.0.read_exact(rest)?;
+        Ok(packet)
+    }
 }
