@@ -14,5 +14,9 @@ mod handshake;
 mod launcher;
 #[path = "live/ours.rs"]
 mod ours;
+#[path = "live/reasons.rs"]
+mod reasons;
+#[path = "live/stranger.rs"]
+mod stranger;
 #[path = "live/transport.rs"]
 mod transport;
