@@ -90,8 +90,8 @@ pub fn samples() -> Vec<Sample> {
         FORK_SAMPLES.iter().map(|(name, last, hash)| Sample { name, text: chain(last).to_string(), hash });
     let of_fields =
         FIELD_SAMPLES.iter().map(|(name, file, hash)| Sample { name, text: file().to_string(), hash });
-    let test = "d9d8abfd0d94ce8c7ad14aec9b49d2464c0a84f4ac8e2890a18250bfd68a6082";
-    let network = Sample { name: "the test network", text: crate::GENESIS.to_owned(), hash: test };
+    let network =
+        Sample { name: "the test network", text: crate::GENESIS.to_owned(), hash: crate::GENESIS_HASH };
     of_forks.chain(of_fields).chain([network]).collect()
 }
 

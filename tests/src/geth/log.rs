@@ -34,7 +34,7 @@ struct State {
 
 impl Log {
     /// Starts to read `pipe`.
-    pub(super) fn follow(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn follow(pipe: impl Read + Send + 'static) -> Self {
         let log = Self(Arc::default());
         let reader = log.clone();
         // Lossy, by bytes: a line that is no UTF-8 must not end the reading.

@@ -120,6 +120,11 @@ impl Geth {
         &self.rpc
     }
 
+    /// The number of geth's process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What geth logged last, for the message of a failed test.
     pub fn log_tail(&self) -> String {
         self.process.log().tail()

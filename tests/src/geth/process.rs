@@ -26,6 +26,11 @@ impl Process {
         Ok(Self { child, log: Log::follow(pipe) })
     }
 
+    /// Its number; of one that has ended, what it was.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it logs.
     pub(super) const fn log(&self) -> &Log {
         &self.log
