@@ -24,7 +24,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// The folder below cargo's target directory where the library is installed.
 const FOLDER: &str = "ethereumjs";
 const SCRIPT: &str = include_str!("../ethereumjs/peer.mjs");
-const MISSING: &str = "no @ethereumjs/devp2p in target/ethereumjs; get it, with Node.js 20 or newer: cp tests/ethereumjs/package*.json -t target/ethereumjs && npm ci --prefix target/ethereumjs --ignore-scripts";
+const MISSING: &str = "no @ethereumjs/devp2p in target/ethereumjs; get it, with Node.js 20 or newer: mkdir -p target/ethereumjs && cp tests/ethereumjs/package*.json -t target/ethereumjs && npm ci --prefix target/ethereumjs --ignore-scripts";
 
 /// What a test chooses. By default: eth/68, its Status sent at once, ten peers.
 #[derive(Clone, Debug)]

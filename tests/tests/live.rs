@@ -1,4 +1,4 @@
-//! Tests against real clients on loopback. Without geth each fails with one line that says how to get it.
+//! Tests against real clients on loopback. Without the client each fails with one line that says how to get it.
 
 #[path = "live/chain.rs"]
 mod chain;

@@ -7,8 +7,8 @@ use devp2p::{
     eth_wire::{EthVersion, Insert},
     identity::{CurvePool, NodeKey},
     rlpx::{
-        CapabilityName, ConnectError, Connection, DisconnectReason, LocalCapability, Server, SessionConfig,
-        SessionEnd,
+        Capability, CapabilityName, ConnectError, Connection, DisconnectReason, Hello, LocalCapability,
+        Server, ServerConfig, SessionConfig, SessionEnd,
     },
 };
 use interop::{
@@ -19,14 +19,17 @@ use serde_json::{Value, json};
 
 use crate::{
     ours::{LIMIT, Ours, Setup, run, transfer},
-    stranger::key,
+    stranger::{Parting, STATUS as STATUS_ON_WIRE, Stranger, capability, hello, key},
 };
 
+/// The key of a node of the library that is told about itself.
+const JS_SECRET: u8 = 88;
 /// Codes of eth.
 const STATUS: u64 = 0x00;
 const TRANSACTIONS: u64 = 0x02;
 const GET_BLOCK_HEADERS: u64 = 0x03;
 const BLOCK_HEADERS: u64 = 0x04;
+const POOLED_HASHES: u64 = 0x08;
 /// When the first block of the test network was made, as RLP writes it, and its place in a header.
 const GENESIS_TIME: &str = "6553f100";
 const TIME_FIELD: usize = 11;
@@ -58,7 +61,8 @@ fn assert_agreed(js: &mut EthereumJs, ours: &mut Ours) -> Result<()> {
     let answer = received(js, BLOCK_HEADERS)?;
     assert_eq!((&answer[0], &answer[1][0][TIME_FIELD]), (&json!("07"), &json!(GENESIS_TIME)));
     let sent = transfer(0);
-    assert_eq!(run(ours.eth().submit_transaction(sent.envelope().clone())).unwrap(), Insert::New);
+    let inserted = run(ours.eth().submit_transaction(sent.envelope().clone())).expect("the node runs");
+    assert_eq!(inserted, Insert::New);
     let transactions = received(js, TRANSACTIONS)?;
     // A transaction with a type is a string of RLP, of the type and its fields.
     assert_eq!(transactions, json!([hex::encode(sent.envelope().clone())]));
@@ -183,31 +187,101 @@ fn we_read_every_reason_that_ethereumjs_gives() -> Result<()> {
     Ok(())
 }
 
-/// How a connection ends to a node with `options` when nothing is said after Hello.
-fn end_with(options: &Options, then: impl FnOnce(&mut EthereumJs) -> Result<()>) -> Result<SessionEnd> {
-    let pool = CurvePool::for_this_machine();
-    let mut js = EthereumJs::launch(options)?;
-    match connect(&pool, &js, &key(89), 5) {
-        Ok(mut connection) => {
-            js.wait_for("hello", LIMIT, |_| Some(()))?;
-            then(&mut js)?;
-            loop {
-                if let Err(end) = run(connection.next()) {
-                    return Ok(end);
-                }
-            }
-        }
-        Err(ConnectError::Session { end, .. }) => Ok(end),
-        Err(error @ ConnectError::Tcp { .. }) => Err(told(error)),
-    }
+/// What a row does to a node of the library: how that parts.
+type Provocation = fn(&mut EthereumJs) -> Result<Parting>;
+
+/// Reasons by what makes the library give them, each to a node of its own with as many places for peers.
+const BY_ETHEREUMJS: [(DisconnectReason, usize, Provocation); 8] = [
+    (DisconnectReason::ProtocolError, 1, |js| {
+        let mut stranger = introduced(js, 90, capability("eth", 68))?;
+        // Beyond the codes of eth/68.
+        stranger.send(STATUS_ON_WIRE + 40, &[0xc0])?;
+        stranger.parting()
+    }),
+    (DisconnectReason::UselessPeer, 1, |js| introduced(js, 90, capability("other", 1))?.parting()),
+    (DisconnectReason::TooManyPeers, 0, |js| introduced(js, 90, capability("eth", 68))?.parting()),
+    (DisconnectReason::AlreadyConnected, 2, |js| {
+        let _first = introduced(js, 90, capability("eth", 68))?;
+        js.wait_for("hello", LIMIT, |_| Some(()))?;
+        introduced(js, 90, capability("eth", 68))?.parting()
+    }),
+    (DisconnectReason::Quitting, 1, |js| {
+        let mut stranger = introduced(js, 90, capability("eth", 68))?;
+        js.wait_for("hello", LIMIT, |_| Some(()))?;
+        js.destroy()?;
+        stranger.parting()
+    }),
+    (DisconnectReason::ConnectedToSelf, 1, |js| introduced(js, JS_SECRET, capability("eth", 68))?.parting()),
+    // No Status for 5 s.
+    (DisconnectReason::ReadTimeout, 1, |js| introduced(js, 90, capability("eth", 68))?.parting()),
+    (DisconnectReason::SubprotocolError, 1, |js| {
+        let mut stranger = introduced(js, 90, capability("eth", 68))?;
+        // A list that is longer than the message.
+        stranger.send(STATUS_ON_WIRE, &[0xf8, 0xff])?;
+        stranger.parting()
+    }),
+];
+
+/// A stranger that has said Hello, in version 4: the library never compresses a Disconnect.
+fn introduced(js: &EthereumJs, secret: u8, capability: Capability) -> Result<Stranger> {
+    let mut stranger = Stranger::dial(js.enode(), key(secret))?;
+    let ordinary = hello(key(secret).public_key());
+    stranger.hello(&Hello { protocol_version: 4, capabilities: vec![capability], ..ordinary })?;
+    Ok(stranger)
 }
 
 #[test]
-fn we_read_the_reasons_that_the_rules_of_ethereumjs_give() -> Result<()> {
-    let silent = Options { sends_status: false, ..Options::new(88) };
-    let timed_out = end_with(&silent, |_| Ok(()))?;
-    assert_eq!(timed_out, SessionEnd::Remote(DisconnectReason::ReadTimeout), "no Status for 5 s");
-    let left = end_with(&Options::new(88), EthereumJs::destroy)?;
-    assert_eq!(left, SessionEnd::Remote(DisconnectReason::Quitting));
+fn ethereumjs_gives_each_reason_that_it_can_for_what_we_do() -> Result<()> {
+    for (reason, max_peers, provoke) in BY_ETHEREUMJS {
+        let mut js = EthereumJs::launch(&Options { max_peers, ..Options::new(JS_SECRET) })?;
+        let parting = provoke(&mut js).map_err(|failure| failure.during(format_args!("{reason:?}")))?;
+        assert_eq!(parting, Parting::Told(reason));
+    }
     Ok(())
+}
+
+/// Before Hello, where nothing is compressed, and for messages of eth.
+#[test]
+fn ethereumjs_reads_the_reasons_that_our_rules_give() -> Result<()> {
+    let full = ServerConfig { max_peers: 0, ..ServerConfig::default() };
+    told_for(full, DisconnectReason::TooManyPeers, |js, ours| js.dial(&ours.enode()))?;
+    told_for(ServerConfig::default(), DisconnectReason::UselessPeer, |js, ours| {
+        run(ours.node.server().ban(js.enode().node_id(), LIMIT)).expect("the node runs");
+        js.dial(&ours.enode())
+    })?;
+    told_for(ServerConfig::default(), DisconnectReason::Quitting, |js, ours| {
+        met(js, ours)?;
+        run(ours.node.shutdown());
+        Ok(())
+    })?;
+    // Text where a list should be.
+    told_for(ServerConfig::default(), DisconnectReason::ProtocolError, |js, ours| {
+        met(js, ours)?;
+        js.send(POOLED_HASHES, &json!("01"))
+    })?;
+    // Two sizes and no hash.
+    told_for(ServerConfig::default(), DisconnectReason::SubprotocolError, |js, ours| {
+        met(js, ours)?;
+        js.send(POOLED_HASHES, &json!(["02", ["01", "02"], []]))
+    })
+}
+
+/// A node of the library and one of ours to which `then` happens: the former reads `reason`.
+fn told_for(
+    config: ServerConfig,
+    reason: DisconnectReason,
+    then: impl FnOnce(&mut EthereumJs, &mut Ours) -> Result<()>,
+) -> Result<()> {
+    let mut js = EthereumJs::launch(&Options::new(JS_SECRET))?;
+    let mut ours = Setup::new(91).start(|node| node.no_discovery().server_config(config))?;
+    then(&mut js, &mut ours)?;
+    assert_eq!(js.wait_for("told", LIMIT, |event| event["reason"].as_u64())?, u64::from(reason.code()));
+    Ok(())
+}
+
+/// Has the library dial us, and Status messages go both ways.
+fn met(js: &mut EthereumJs, ours: &mut Ours) -> Result<()> {
+    js.dial(&ours.enode())?;
+    ours.ready(js.enode().node_id())?;
+    js.wait_for("status", LIMIT, |_| Some(()))
 }
