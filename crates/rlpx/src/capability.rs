@@ -25,6 +25,9 @@ pub struct CapabilityName {
 }
 
 impl CapabilityName {
+    /// The base protocol, under which its messages are counted. It is in no Hello.
+    pub(crate) const P2P: Self = Self { bytes: *b"p2p\0\0\0\0\0" };
+
     /// Takes the bytes of a name.
     ///
     /// # Errors

@@ -2,15 +2,16 @@
 //! Those of the machines over all peers are in `server_config`; those of the driver's other queues stand beside the
 //! queues (`driver/function.rs`). Defaults are go-ethereum's where it has one, named beside each.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use identity::{Counters, PublicKey};
 
 use crate::{
     buffer_pool::BufferPool,
     capability::{Capability, CapabilityName},
-    p2p::{Hello, P2P_VERSION},
+    p2p::{BASE_CODES, Hello, P2P_VERSION},
     reject::Reject,
+    tally::ProtocolTally,
 };
 
 /// From connect to the second [`admit`](crate::Session::admit): one budget for both handshakes (go-ethereum
@@ -148,6 +149,8 @@ pub struct SessionConfig {
     pub rejects: Counters<Reject>,
     /// Where long buffers come from and go back to. Default: nowhere, they are allocated and freed.
     pub buffers: BufferPool,
+    /// Where messages of the base protocol are counted; clones share the counts.
+    pub(crate) base: Arc<ProtocolTally>,
 }
 
 impl SessionConfig {
@@ -166,12 +169,14 @@ impl SessionConfig {
             listen_port: 0,
             public_key,
         };
+        let base = Arc::new(ProtocolTally::new(CapabilityName::P2P, BASE_CODES));
         Self {
             hello,
             capabilities,
             timeouts: Timeouts::default(),
             rejects: Counters::default(),
             buffers: BufferPool::default(),
+            base,
         }
     }
 }

@@ -93,11 +93,15 @@ mod peer;
 mod peer_set;
 mod reject;
 mod rotation;
+mod rtt;
 pub mod server;
 mod server_config;
 mod session;
 mod snappy;
 mod standing;
+#[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "a driver writes it"))]
+mod status;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -113,6 +117,7 @@ pub use error::{
 pub use message::{Message, SharedMessage};
 pub use p2p::{DisconnectReason, Hello};
 pub use reject::Reject;
+pub use rtt::Rtt;
 pub use session::{SendError, Session, SessionOutput};
 
 pub use admission::Refusal;
@@ -135,6 +140,8 @@ pub use server_config::{
     ServerTimes, Slots,
 };
 pub use standing::Verdict;
+pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};
+pub use tally::{CodeTraffic, MAX_COUNTED_CODES, ProtocolTraffic, Volume};
 
 /// Unit tests measure what decoders allocate, each on its own thread.
 #[cfg(test)]

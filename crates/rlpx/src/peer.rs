@@ -1,11 +1,14 @@
 //! Whom a session reaches: the number of the session and what is known of the peer behind it.
 //! What a peer may do is the business of `server`; what it says, of its protocols.
 
-use std::{fmt, net::SocketAddr, time::Instant};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 use identity::{NodeId, PublicKey};
 
-use crate::capability::{Capability, SharedCapability};
+use crate::{
+    capability::{Capability, SharedCapability},
+    status::{Live, PeerStatus},
+};
 
 /// Numbers the connections of one server in order of their beginning. Never reused, so a late word about a session
 /// that has ended reaches nobody.
@@ -18,7 +21,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// A peer as it stood when its session was established.
+/// A peer as it stood when its session was established; how it stands now tells [`PeerInfo::status`].
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
     /// The number of the session.
@@ -45,4 +48,14 @@ pub struct PeerInfo {
     pub trusted: bool,
     /// When the session was established.
     pub connected_at: Instant,
+    /// What changes.
+    pub(crate) live: Arc<Live>,
+}
+
+impl PeerInfo {
+    /// Round trips, bytes and messages, and what protocols tell of the peer, as of now; once the session has ended, as of
+    /// its end.
+    pub fn status(&self) -> PeerStatus {
+        self.live.status()
+    }
 }

@@ -42,6 +42,7 @@ use crate::{
     message::{Message, SharedMessage},
     p2p::{self, DisconnectReason, Hello},
     reject::Reject,
+    rtt::Rtt,
 };
 
 /// What a session puts out, in order.
@@ -406,7 +407,12 @@ impl Session {
     }
 
     /// From our last answered Ping to its Pong; None before the first.
-    pub const fn rtt(&self) -> Option<Duration> {
+    pub fn rtt(&self) -> Option<Duration> {
+        self.round_trips().map(|rtt| rtt.latest)
+    }
+
+    /// Round trips by our Pings; None before the first was answered. One during which the peer was held up does not count.
+    pub const fn round_trips(&self) -> Option<Rtt> {
         self.peer.conduct.rtt()
     }
 
@@ -470,6 +476,7 @@ impl Session {
     fn send_base(&mut self, code: u64, payload: &[u8]) {
         if let Some(frames) = &mut self.frames {
             frames.encode_base(code, payload, &mut self.egress);
+            self.config.base.sent(code, payload.len());
             self.watch_write();
         }
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     CapabilityName, Message, Refusal, Session, SessionEnd, SharedMessage, p2p::DisconnectReason,
-    peer::PeerInfo,
+    peer::PeerInfo, status::Live, tally::ProtocolTally,
 };
 
 /// One protocol of one peer.
@@ -30,6 +30,8 @@ struct Seat {
     session: Option<Box<dyn ProtocolSession>>,
     link: Link,
     name: CapabilityName,
+    /// Counts its messages with all peers, by code.
+    tally: Option<Arc<ProtocolTally>>,
 }
 
 /// Why a protocol's peer is to go.
@@ -52,6 +54,7 @@ struct InFlight {
     /// What [`Session::written`] is when it is out.
     end: u64,
     seat: usize,
+    code: u64,
     len: usize,
 }
 
@@ -69,6 +72,7 @@ pub(super) struct Attached {
     stall_limit: Duration,
     counts: Counts,
     traffic: Arc<Traffic>,
+    live: Arc<Live>,
     /// Whose turn it is to send.
     next_seat: usize,
 }
@@ -91,14 +95,17 @@ impl Attached {
             stall_limit,
             traffic: counts.traffic(),
             counts,
+            live: Arc::clone(&info.live),
             next_seat: 0,
         };
-        for shared in &info.shared {
-            let link = Link::new(info.peer_id, shared, Arc::clone(&attached.exit), Arc::clone(purse));
+        info.live.seat(&info.shared);
+        for (seat, shared) in info.shared.iter().enumerate() {
+            let link = Link::new(info, (seat, shared), Arc::clone(&attached.exit), Arc::clone(purse));
+            let (name, tally) = (shared.name, attached.traffic.tally(shared.name));
             let protocol = protocols.iter().find(|protocol| shared.name == *protocol.name());
             let connect = || protocol.map(|own| own.connect(Arc::clone(info), shared.version, link.clone()));
             match attached.guard(connect) {
-                Ok(session) => attached.seats.push(Seat { session, link, name: shared.name }),
+                Ok(session) => attached.seats.push(Seat { session, link, name, tally }),
                 Err(reason) => {
                     attached.close(&SessionEnd::Local { reason, error: None });
                     return Err(reason);
@@ -145,8 +152,8 @@ impl Attached {
         seat: usize,
         message: Message,
     ) -> Result<bool, DisconnectReason> {
-        self.traffic.message_in();
         let len = message.payload.len();
+        self.count_in(seat, message.code, len);
         self.waiting.push_back((seat, message));
         match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
             Poll::Ready(result) => result.map(|()| true),
@@ -225,7 +232,10 @@ impl Attached {
         while session.has_room() {
             let Some((seat, message, len)) = self.pop_queued() else { break };
             match session.send(now(), seat, &message) {
-                Ok(()) => self.in_flight.push_back(InFlight { end: session.queued(), seat, len }),
+                Ok(()) => {
+                    let (end, code) = (session.queued(), message.code());
+                    self.in_flight.push_back(InFlight { end, seat, code, len });
+                }
                 // Too long once it is compressed; `has_room` and the link have ruled out the rest.
                 Err(_) => self.call(seat, |session| session.handle_sent(len))?,
             }
@@ -248,10 +258,30 @@ impl Attached {
     /// The reason to disconnect the peer with.
     pub(super) fn credit(&mut self, written: u64) -> Result<(), DisconnectReason> {
         while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.end <= written) {
-            self.traffic.message_out();
+            self.count_out(&sent);
             self.call(sent.seat, |session| session.handle_sent(sent.len))?;
         }
         Ok(())
+    }
+
+    fn count_in(&self, seat: usize, code: u64, len: usize) {
+        self.traffic.message_in();
+        if let Some(tally) = self.live.tally(seat) {
+            tally.received(len);
+        }
+        if let Some(tally) = self.seats.get(seat).and_then(|seat| seat.tally.as_ref()) {
+            tally.received(code, len);
+        }
+    }
+
+    fn count_out(&self, sent: &InFlight) {
+        self.traffic.message_out();
+        if let Some(tally) = self.live.tally(sent.seat) {
+            tally.sent(sent.len);
+        }
+        if let Some(tally) = self.seats.get(sent.seat).and_then(|seat| seat.tally.as_ref()) {
+            tally.sent(sent.code, sent.len);
+        }
     }
 
     /// The connection has ended.

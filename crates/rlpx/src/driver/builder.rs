@@ -20,8 +20,18 @@ use tokio::{
 };
 
 use super::{
-    Handle, Server, event::MAX_EVENTS, intake::Intake, listener, node_info::NodeInfo, now, peer_task::Common,
-    pool::Pool, protocol::Protocol, server_task::ServerTask, spawn, traffic::Counts,
+    Handle, Server,
+    event::MAX_EVENTS,
+    intake::Intake,
+    listener,
+    node_info::NodeInfo,
+    now,
+    peer_task::Common,
+    pool::Pool,
+    protocol::Protocol,
+    server_task::ServerTask,
+    spawn,
+    traffic::{Counts, Traffic},
 };
 use crate::{
     BufferPool, CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
@@ -209,7 +219,8 @@ impl ServerBuilder {
         let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
         let ServerCounts { refusals, left, turned_away } = machine.counts().clone();
         let rejects = session.rejects.clone();
-        let counts = Counts { rejects, refusals, left, turned_away, ..Counts::default() };
+        let traffic = Arc::new(Traffic::of(&session));
+        let counts = Counts { rejects, refusals, left, turned_away, traffic };
         let (reporter, reports) = mpsc::channel(MAX_REPORTS);
         let (commander, commands) = mpsc::channel(MAX_COMMANDS);
         let (events, _) = broadcast::channel(MAX_EVENTS);

@@ -9,8 +9,8 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{now, traffic::Counts, wire::Wire};
 use crate::{
-    Hello, Message, SendError, SessionConfig, SessionEnd, SessionOutput, SharedCapability, SharedMessage,
-    p2p::DisconnectReason,
+    Hello, Message, Rtt, SendError, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
+    SharedMessage, p2p::DisconnectReason,
 };
 
 /// From dialing to an open TCP connection (go-ethereum `defaultDialTimeout`).
@@ -113,6 +113,11 @@ impl Connection {
     /// From our last answered Ping to its Pong; None before the first (15 s).
     pub fn rtt(&mut self) -> Option<Duration> {
         self.wire.session().rtt()
+    }
+
+    /// Round trips by our Pings, smoothed; None before the first (15 s).
+    pub fn round_trips(&mut self) -> Option<Rtt> {
+        self.wire.session().round_trips()
     }
 
     /// Sends a message of the shared capability at `protocol` and waits until it is written. What comes in meanwhile,

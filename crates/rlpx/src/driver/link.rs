@@ -15,11 +15,12 @@ use super::{
     queue::{PushError, Queue},
 };
 use crate::{
-    Refusal, SendError, SharedMessage,
+    Details, Refusal, SendError, SharedMessage,
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
     p2p::DisconnectReason,
-    peer::PeerId,
+    peer::{PeerId, PeerInfo},
+    status::Live,
 };
 
 /// One protocol's way to one peer. Cheap to clone; clones share the queue.
@@ -32,6 +33,9 @@ struct Shared {
     queue: Queue<SharedMessage>,
     exit: Arc<Exit>,
     purse: Arc<Purse>,
+    live: Arc<Live>,
+    /// Its place among the peer's protocols.
+    seat: usize,
 }
 
 /// The order to end a connection, given by one of its protocols.
@@ -66,14 +70,15 @@ impl Exit {
 
 impl Link {
     pub(super) fn new(
-        peer_id: PeerId,
-        capability: &SharedCapability,
+        info: &PeerInfo,
+        (seat, capability): (usize, &SharedCapability),
         exit: Arc<Exit>,
         purse: Arc<Purse>,
     ) -> Self {
+        let (peer_id, live) = (info.peer_id, Arc::clone(&info.live));
         let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(&purse));
         let message_count = capability.message_count;
-        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse }))
+        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse, live, seat }))
     }
 
     /// The session at the other end of the link.
@@ -114,6 +119,12 @@ impl Link {
     /// For a protocol that keeps messages of the peer's in a queue of its own: what they take is to be told there.
     pub fn held(&self) -> Held {
         Held::new(Arc::clone(&self.0.purse))
+    }
+
+    /// Tells of the peer what [`PeerInfo::status`](crate::PeerInfo::status) shows from now on, in place of what was told
+    /// before: at most [`MAX_DETAILS`](crate::MAX_DETAILS), each text cut at [`MAX_DETAIL_LEN`](crate::MAX_DETAIL_LEN).
+    pub fn describe(&self, details: Details) {
+        self.0.live.describe(self.0.seat, details);
     }
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.

@@ -22,6 +22,7 @@ use crate::{
     Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
+    rtt::Rtt,
 };
 
 /// Orders that may wait for a connection: each of the three once, and one more. One that does not take them is cut off.
@@ -74,6 +75,8 @@ pub(super) struct PeerTask {
     pub(super) remote_addr: SocketAddr,
     pub(super) inbound: bool,
     pub(super) attached: Option<Attached>,
+    /// The round trips that others were told of.
+    pub(super) told: Option<Rtt>,
     /// Set when the session may have outputs that were not looked at, so that there is nothing to wait for.
     pub(super) busy: bool,
 }
@@ -88,7 +91,18 @@ impl PeerTask {
     ) -> Self {
         wire.session().govern_memory();
         let account = Account::new(Purse::new(&common.pool, id.0));
-        Self { id, common, orders, wire, account, remote_addr, inbound, attached: None, busy: false }
+        Self {
+            id,
+            common,
+            orders,
+            wire,
+            account,
+            remote_addr,
+            inbound,
+            attached: None,
+            told: None,
+            busy: false,
+        }
     }
 
     pub(super) async fn run(mut self) -> SessionEnd {
@@ -101,6 +115,7 @@ impl PeerTask {
                 continue;
             }
             self.busy |= self.account.settle(self.wire.session());
+            self.tell_rtt();
             if let Some(end) = self.wait().await {
                 break end;
             }
@@ -178,6 +193,14 @@ impl PeerTask {
         None
     }
 
+    fn tell_rtt(&mut self) {
+        let rtt = self.wire.session().round_trips();
+        if let Some(rtt) = rtt.filter(|_| rtt != self.told) {
+            self.told = Some(rtt);
+            self.wire.live().measured(rtt);
+        }
+    }
+
     async fn report(&mut self, report: Report) {
         // When the server is gone, the orders' way is closed too.
         let _ = self.common.reports.send((self.id, report)).await;
@@ -203,6 +226,7 @@ impl PeerTask {
             static_peer,
             trusted,
             connected_at: now().instant,
+            live: Arc::clone(self.wire.live()),
         });
         let Common { protocols, times, counts, .. } = &*self.common;
         match Attached::new(protocols, &info, times.protocol_stall, (counts.clone(), self.account.purse())) {

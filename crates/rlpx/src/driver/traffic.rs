@@ -8,7 +8,10 @@ use std::sync::{
 
 use identity::Counters;
 
-use crate::{Endings, Refusal, reject::Reject};
+use crate::{
+    CapabilityName, Endings, LocalCapability, ProtocolTraffic, Refusal, SessionConfig, reject::Reject,
+    tally::ProtocolTally,
+};
 
 /// The counts of a server. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,8 @@ pub(super) struct Traffic {
     bytes_out: AtomicU64,
     messages_in: AtomicU64,
     messages_out: AtomicU64,
+    /// By protocol, the base protocol first.
+    protocols: Vec<Arc<ProtocolTally>>,
 }
 
 impl Counts {
@@ -54,12 +59,37 @@ impl Counts {
         self.traffic.messages_out.load(Ordering::Relaxed)
     }
 
+    /// Messages and their bytes by protocol and code, the base protocol first: with all peers, since the start.
+    pub fn protocols(&self) -> Vec<ProtocolTraffic> {
+        self.traffic.protocols.iter().map(|tally| tally.traffic()).collect()
+    }
+
     pub(super) fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)
     }
 }
 
 impl Traffic {
+    /// Counts for the base protocol and the capabilities of `session`, each name with the codes of its longest version.
+    pub(super) fn of(session: &SessionConfig) -> Self {
+        let mut protocols = vec![Arc::clone(&session.base)];
+        // Sorted, so that the versions of a name are neighbours.
+        let same_name =
+            |one: &LocalCapability, other: &LocalCapability| one.capability.name == other.capability.name;
+        protocols.extend(session.capabilities.chunk_by(same_name).filter_map(|versions| {
+            let name = versions.first()?.capability.name;
+            let count = versions.iter().map(|version| version.message_count).max()?;
+            Some(Arc::new(ProtocolTally::new(name, count)))
+        }));
+        Self { protocols, ..Self::default() }
+    }
+
+    /// The counts of the capability `name`.
+    pub(super) fn tally(&self, name: CapabilityName) -> Option<Arc<ProtocolTally>> {
+        // The base protocol is no capability.
+        self.protocols.iter().skip(1).find(|tally| tally.name() == name).map(Arc::clone)
+    }
+
     pub(super) fn read(&self, len: usize) {
         self.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
     }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{now, traffic::Traffic};
-use crate::{Session, SessionConfig, SessionOutput};
+use crate::{Session, SessionConfig, SessionOutput, status::Live};
 
 /// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
 /// and the Disconnect would be lost.
@@ -42,6 +42,7 @@ pub(super) struct Wire {
     answers: mpsc::Receiver<(Ticket, CurveResult)>,
     alarm: Pin<Box<Sleep>>,
     traffic: Arc<Traffic>,
+    live: Arc<Live>,
     broken: bool,
 }
 
@@ -75,11 +76,17 @@ impl Wire {
         let _ = stream.set_nodelay(true);
         let (answer, answers) = mpsc::channel(MAX_ANSWERS);
         let alarm = Box::pin(sleep_until(now().instant.into()));
-        Self { stream, session, curve, answer, answers, alarm, traffic, broken: false }
+        let live = Arc::default();
+        Self { stream, session, curve, answer, answers, alarm, traffic, live, broken: false }
     }
 
     pub(super) const fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+
+    /// How the session stands, for others to see.
+    pub(super) const fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     pub(super) const fn stream(&self) -> &TcpStream {
@@ -153,6 +160,7 @@ impl Wire {
             match self.stream.try_write(self.session.write_buf()) {
                 Ok(len) => {
                     self.traffic.wrote(len);
+                    self.live.wrote(len);
                     self.session.handle_written(now(), len);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -171,6 +179,7 @@ impl Wire {
             Ok(0) => self.session.handle_eof(now()),
             Ok(len) => {
                 self.traffic.read(len);
+                self.live.read(len);
                 self.session.handle_read(now(), len);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -25,5 +25,8 @@ pub const PING: u64 = 0x02;
 /// Message code of Pong.
 pub const PONG: u64 = 0x03;
 
+/// Codes that have a meaning: the four above.
+pub(crate) const BASE_CODES: u64 = PONG + 1;
+
 /// The payload of Ping and Pong: an empty list.
 pub(crate) const EMPTY_PAYLOAD: &[u8] = &[0xc0];

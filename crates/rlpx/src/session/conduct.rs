@@ -2,9 +2,12 @@
 //! It counts and answers; what a breach costs is `session/ingress.rs`, when our Pings go out `session`. Rates are in
 //! `config`; the specification (`rlpx.md`, "Ping (0x02)") sets none.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::config::{MAX_RESERVED_MESSAGES, PING_BURST, PING_REFILL};
+use crate::{
+    config::{MAX_RESERVED_MESSAGES, PING_BURST, PING_REFILL},
+    rtt::Rtt,
+};
 
 /// Pings, pongs and reserved codes so far.
 #[derive(Debug, Default)]
@@ -16,7 +19,7 @@ pub(super) struct Conduct {
     pong_end: u64,
     /// When the Ping was sent that no Pong has answered yet.
     ping_sent: Option<Instant>,
-    rtt: Option<Duration>,
+    rtt: Option<Rtt>,
 }
 
 impl Conduct {
@@ -54,12 +57,21 @@ impl Conduct {
     /// A Pong came. One that nobody asked for says nothing.
     pub(super) fn pong_received(&mut self, now: Instant) {
         if let Some(sent) = self.ping_sent.take() {
-            self.rtt = Some(now.saturating_duration_since(sent));
+            let sample = now.saturating_duration_since(sent);
+            match &mut self.rtt {
+                Some(rtt) => rtt.add(sample),
+                None => self.rtt = Some(Rtt::new(sample)),
+            }
         }
     }
 
-    /// From our last answered Ping to its Pong.
-    pub(super) const fn rtt(&self) -> Option<Duration> {
+    /// We stop reading: when a Pong came that is read later is not known.
+    pub(super) const fn stop_watch(&mut self) {
+        self.ping_sent = None;
+    }
+
+    /// From our Pings to their Pongs.
+    pub(super) const fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }
 }

@@ -223,6 +223,7 @@ impl Session {
         }
         if stopped {
             flow.stopped_at = Some(self.now);
+            self.peer.conduct.stop_watch();
             self.timers.clear(Timer::Read);
             self.timers.clear(Timer::Frame);
             self.timers.clear(Timer::Pace);

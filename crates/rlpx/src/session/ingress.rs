@@ -136,6 +136,7 @@ impl Session {
         match body.code {
             p2p::HELLO => {
                 let payload = self.payload(body, MAX_HELLO_LEN)?;
+                self.config.base.received(p2p::HELLO, payload.len());
                 self.handle_hello(Hello::decode(&payload)?)
             }
             p2p::DISCONNECT => self.handle_disconnect(body),
@@ -168,11 +169,11 @@ impl Session {
             p2p::HELLO => Err(SessionError::Misbehaved(Misbehaviour::SecondHello)),
             p2p::DISCONNECT => self.handle_disconnect(body),
             p2p::PING => {
-                self.payload(body, MAX_BASE_MESSAGE_LEN)?;
+                self.base_payload(body)?;
                 self.handle_ping()
             }
             p2p::PONG => {
-                self.payload(body, MAX_BASE_MESSAGE_LEN)?;
+                self.base_payload(body)?;
                 self.peer.conduct.pong_received(self.now);
                 Ok(())
             }
@@ -219,8 +220,17 @@ impl Session {
             Some(_) | None => None,
         };
         // Some clients send it uncompressed even where it ought to be compressed.
-        let reason = DisconnectReason::decode(inflated.as_deref().unwrap_or(content));
+        let payload = inflated.as_deref().unwrap_or(content);
+        self.config.base.received(p2p::DISCONNECT, payload.len());
+        let reason = DisconnectReason::decode(payload);
         self.close(SessionEnd::Remote(reason));
+        Ok(())
+    }
+
+    /// Takes the payload of a Ping or Pong, which says nothing.
+    fn base_payload(&mut self, body: Body) -> Result<(), SessionError> {
+        let payload = self.payload(body, MAX_BASE_MESSAGE_LEN)?;
+        self.config.base.received(body.code, payload.len());
         Ok(())
     }
 

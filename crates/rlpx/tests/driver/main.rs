@@ -9,4 +9,5 @@ mod life;
 mod owner;
 mod peers;
 mod protocols;
+mod status;
 mod support;

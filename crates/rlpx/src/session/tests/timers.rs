@@ -29,6 +29,34 @@ fn a_ping_goes_out_every_15_seconds_and_its_answer_measures_the_way() {
 }
 
 #[test]
+fn round_trips_are_smoothed_and_those_while_held_up_do_not_count() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    for (count, way) in [(1, 80), (2, 160)] {
+        let due = now.later(PING_INTERVAL * count);
+        end.timeout(due);
+        end.written(due);
+        let pong = peer.message(3, &[0xc0]);
+        end.read(due.later(Duration::from_millis(way)), &pong);
+    }
+    let measured = end.session.round_trips().unwrap();
+    assert_eq!((measured.latest.as_millis(), measured.smoothed.as_millis()), (160, 90));
+    assert_eq!(measured.variation.as_millis(), 50);
+
+    // While nothing is read, the Pong waits with us and not on its way.
+    let due = now.later(PING_INTERVAL * 3);
+    end.timeout(due);
+    end.written(due);
+    end.session.pause_reading(due, true);
+    let back = due.later(Duration::from_secs(4));
+    end.session.pause_reading(back, false);
+    end.drain(back);
+    let pong = peer.message(3, &[0xc0]);
+    end.read(back, &pong);
+    assert_eq!((end.end, end.session.round_trips()), (None, Some(measured)));
+}
+
+#[test]
 fn p08_thirty_seconds_of_silence_are_a_read_timeout() {
     let now = start();
     let config = config(&key(2));
