@@ -12,6 +12,7 @@ mod key;
 mod logging;
 mod node;
 mod output;
+mod peer_view;
 mod rlpx_ping;
 mod setup;
 mod sim;

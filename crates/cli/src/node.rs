@@ -6,7 +6,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Args;
 use devp2p::{
     Node, NodeBuilder, NodeEvent,
-    eth_wire::{Chain, MemoryChain, MemoryPool},
+    eth_wire::{Chain, EthEvent, MemoryChain, MemoryPool},
+    rlpx::PeerInfo,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -18,6 +19,7 @@ use crate::{
     failure::Failure,
     logging,
     output::say,
+    peer_view::{peer_line, traffic_lines},
     setup::{ChosenKey, NewChain},
 };
 
@@ -34,6 +36,9 @@ pub(crate) struct NodeCommand {
     network: NetworkArgs,
     #[command(flatten)]
     chain: ChainArgs,
+    /// With the status line, and when a peer comes, a line for each peer, and one for each message code that was used.
+    #[arg(long)]
+    show_peers: bool,
     /// 0 silent, 1 errors, 2 warnings, 3 information, 4 debugging, 5 everything.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=5))]
     verbosity: u8,
@@ -60,15 +65,28 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let mut events = node.events();
     say(node.enode());
     say(node.enr());
+    let show_peers = command.show_peers;
     let mut status = interval(STATUS_INTERVAL);
     status.tick().await;
     loop {
         tokio::select! {
-            Some(event) = events.next() => if matches!(event, NodeEvent::Moved(_)) {
-                say(node.enode());
-                say(node.enr());
+            Some(event) = events.next() => match event {
+                NodeEvent::Moved(_) => {
+                    say(node.enode());
+                    say(node.enr());
+                }
+                NodeEvent::Eth(EthEvent::PeerReady(ready)) if show_peers => {
+                    show(node.peers().await.into_iter().filter(|peer| peer.peer_id == ready.peer_id));
+                }
+                NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Lagged(_) => {}
             },
-            _ = status.tick() => say(status_line(&node, chain.as_ref()).await),
+            _ = status.tick() => {
+                say(status_line(&node, chain.as_ref()).await);
+                if show_peers {
+                    show(node.peers().await);
+                    traffic_lines(&node.server().counters().protocols()).iter().for_each(say);
+                }
+            }
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
         }
@@ -80,6 +98,10 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
         _ = terminate.recv() => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(peers: impl IntoIterator<Item = Arc<PeerInfo>>) {
+    peers.into_iter().for_each(|peer| say(peer_line(&peer)));
 }
 
 fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {

@@ -132,6 +132,22 @@ fn discv4_ping_shows_the_record_and_its_fork_id() {
 }
 
 #[test]
+fn a_node_shows_its_peers_with_what_they_say_of_their_chain() {
+    let first = Running::start(&["--nodekeyhex", &"9".repeat(64)]);
+    let arguments = ["node", "--port", "0", "--nodekeyhex", &"a".repeat(64), "--nodiscover", "--show-peers"];
+    let mut command = devp2p(&[&arguments[..], &["--peers", &first.enode]].concat());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let second = Running { child: Some(child), enode: String::new(), enr: String::new() };
+    let shown = lines.map(Result::unwrap).find(|line| line.starts_with("peer "));
+    let shown = shown.expect("the node shows its peer when it comes");
+    let words = [" out devp2p/v", "rtt unknown", "eth/69 received", " earliest=0 latest=0 latest_hash=0x"];
+    assert!(words.iter().all(|word| shown.contains(word)), "{shown}");
+    second.terminate();
+    first.terminate();
+}
+
+#[test]
 fn nodes_with_a_common_bootnode_become_peers() {
     let first = Running::start(&["--nodekeyhex", &"5".repeat(64)]);
     let second =

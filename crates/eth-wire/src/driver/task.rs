@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use identity::{AddressPolicy, Now};
-use rlpx::{DisconnectReason, Link, PeerId, SendError};
+use rlpx::{Details, DisconnectReason, Link, PeerId, SendError};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Reply, Request, RequestError,
-    TotalDifficulty, Transaction, counted_network,
+    Position, TotalDifficulty, Transaction, counted_network,
 };
 
 /// Bytes that the link to a peer holds: what `rlpx` lets wait for one peer.
@@ -149,6 +149,23 @@ impl Task {
         self.act();
     }
 
+    /// Tells the transport what a peer says of itself, for whoever looks at its peers.
+    fn describe(&self, event: &EthEvent) {
+        let (peer, position) = match event {
+            EthEvent::PeerReady(info) => (info.peer_id, info.position),
+            EthEvent::RangeUpdated { peer, range } => (*peer, Position::Range(*range)),
+            EthEvent::PeerGone { .. }
+            | EthEvent::PeerRefused { .. }
+            | EthEvent::TransactionsReceived { .. }
+            | EthEvent::BlockImported { .. }
+            | EthEvent::FarAhead { .. }
+            | EthEvent::Lagged(_) => return,
+        };
+        if let Some(link) = self.links.get(&peer) {
+            link.describe(details(position));
+        }
+    }
+
     fn file(&mut self, begun: Result<CommandId, RequestError>, reply: ReplyTo) {
         match begun {
             Ok(command) => _ = self.replies.insert(command, reply),
@@ -184,10 +201,25 @@ impl Task {
                     // Whoever asked may have stopped waiting.
                     let _ = self.replies.remove(&command).map(|to| to.send(reply));
                 }
-                // Without listeners nobody wants to know.
-                Output::Event(event) => _ = self.events.send(event),
+                Output::Event(event) => {
+                    self.describe(&event);
+                    // Without listeners nobody wants to know.
+                    let _ = self.events.send(event);
+                }
             }
         }
+    }
+}
+
+/// How far a peer's chain goes, by its own word.
+fn details(position: Position) -> Details {
+    match position {
+        Position::Head { hash, .. } => vec![("head", hash.to_string())],
+        Position::Range(range) => vec![
+            ("earliest", range.earliest.to_string()),
+            ("latest", range.latest.to_string()),
+            ("latest_hash", range.latest_hash.to_string()),
+        ],
     }
 }
 
