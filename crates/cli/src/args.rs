@@ -6,7 +6,10 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::Args;
 use devp2p::{
     identity::{Enode, Enr, EnrError, NetList, NodeKey, PublicKey},
-    rlpx::nat::{NatMethod, NatMethodError},
+    rlpx::{
+        RateLimits,
+        nat::{NatMethod, NatMethodError},
+    },
 };
 
 /// geth's default port, for TCP and UDP.
@@ -59,6 +62,37 @@ pub(crate) struct NetworkArgs {
     /// Take no part in discovery.
     #[arg(long)]
     pub(crate) nodiscover: bool,
+    #[command(flatten)]
+    pub(crate) rates: RateArgs,
+}
+
+/// The most bytes per second with peers.
+#[derive(Args)]
+pub(crate) struct RateArgs {
+    /// The most bytes per second to all peers, such as 5MiB [default: no limit].
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) upload_limit: Option<u64>,
+    /// The most bytes per second from all peers.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) download_limit: Option<u64>,
+    /// The most bytes per second to each peer.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) peer_upload_limit: Option<u64>,
+    /// The most bytes per second from each peer.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) peer_download_limit: Option<u64>,
+}
+
+impl RateArgs {
+    /// The limits as the transport takes them.
+    pub(crate) const fn limits(&self) -> RateLimits {
+        RateLimits {
+            upload: self.upload_limit,
+            download: self.download_limit,
+            peer_upload: self.peer_upload_limit,
+            peer_download: self.peer_download_limit,
+        }
+    }
 }
 
 /// Which chain a node follows.
@@ -119,6 +153,25 @@ fn parse_key(text: &str) -> Result<NodeKey, String> {
     NodeKey::from_hex(text).map_err(|error| error.to_string())
 }
 
+/// Bytes per second: a whole number, with its unit.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let expected = "write a whole number of bytes per second, such as 5MiB, 500kB or 100000";
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit = match text.strip_prefix(digits).unwrap_or_default() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected.to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| expected.to_owned())
+}
+
 /// A number of seconds, or a number with its unit.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
@@ -172,6 +225,16 @@ mod tests {
         );
         for bad in ["extip:", "extip:host", "upnp:", "extip", "none:1", "ask"] {
             assert!(bad.parse::<Nat>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_have_units() {
+        assert_eq!(parse_rate("5MiB"), Ok(5 << 20));
+        assert_eq!(parse_rate("500kB/s"), Ok(500_000));
+        assert_eq!(parse_rate("100000"), Ok(100_000));
+        for bad in ["", "MiB", "-1", "1.5MiB", "5Mbit", "5 MiB", "99999999999GiB"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 

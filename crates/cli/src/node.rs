@@ -109,7 +109,8 @@ fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
         .listen(args.addr, args.port)
         .bootnodes(args.bootnodes)
         .static_peers(args.peers)
-        .max_peers(args.maxpeers);
+        .max_peers(args.maxpeers)
+        .rates(args.rates.limits());
     if let Some(port) = args.discovery_port {
         builder = builder.discovery_port(port);
     }

@@ -12,7 +12,7 @@ use discv4::Discv4;
 use eth_wire::{Chain, EthConfig, Pool};
 use identity::{CurveHandle, CurvePool, Endpoint, Enode, Host, NetList, NodeKey, Now};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
-use rlpx::{Nat, NatConfig, Protocol, Server, ServerConfig, nat::NatMethod};
+use rlpx::{Nat, NatConfig, Protocol, RateLimits, Server, ServerConfig, nat::NatMethod};
 
 use crate::{
     Node, StartError,
@@ -133,6 +133,13 @@ impl NodeBuilder {
         self
     }
 
+    /// The most bytes per second with peers, discovery not included. Default: no limits.
+    #[must_use]
+    pub const fn rates(mut self, limits: RateLimits) -> Self {
+        self.server.rates = limits;
+        self
+    }
+
     /// Talks to these networks only, in discovery and as peers. Default: all.
     #[must_use]
     pub fn net_restrict(mut self, networks: NetList) -> Self {
@@ -148,7 +155,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Everything else that can be set of the transport. Replaces what `static_peers`, `max_peers` and `net_restrict` set.
+    /// Everything else that can be set of the transport. Replaces what `static_peers`, `max_peers`, `rates` and `net_restrict`
+    /// set.
     #[must_use]
     pub fn server_config(mut self, config: ServerConfig) -> Self {
         self.server = config;

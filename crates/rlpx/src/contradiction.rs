@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::server_config::{ServerConfig, Slots};
+use crate::server_config::{MIN_RATE, RateLimits, ServerConfig, Slots};
 
 /// Settings that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,29 @@ pub enum Contradiction {
     /// A listener, and nobody may begin a handshake.
     #[error("max_pending is 0, so that nobody can come in: raise max_pending, or give no listener")]
     ListenerWithoutPlaces,
+    /// A limit on bytes per second under which no session lasts.
+    #[error("rates.{setting} is {rate} B/s: give it at least {MIN_RATE} B/s, or leave it out for no limit")]
+    RateTooLow {
+        /// Which limit.
+        setting: &'static str,
+        /// What it is, in bytes per second.
+        rate: u64,
+    },
+    /// One peer may have more than all together.
+    #[error(
+        "rates.{setting} is {rate} B/s for each peer, but rates.{over} is {all} B/s for all: lower the one, or raise \
+         the other"
+    )]
+    RateOverAll {
+        /// `peer_upload` or `peer_download`.
+        setting: &'static str,
+        /// What it is, in bytes per second.
+        rate: u64,
+        /// `upload` or `download`.
+        over: &'static str,
+        /// What it is, in bytes per second.
+        all: u64,
+    },
     /// An interval whose shortest is over its longest.
     #[error("times.{shorter} is {from:?} and times.{longer} is {to:?}: lower the one, or raise the other")]
     Interval {
@@ -69,6 +92,7 @@ impl ServerConfig {
     /// The first [`Contradiction`].
     pub fn check(&self, listens: bool, finds: bool) -> Result<(), Contradiction> {
         self.check_peers()?;
+        self.rates.check()?;
         let trusted = |node_id| self.trusted.contains(&node_id);
         if self.max_peers == 0 && !self.static_peers.iter().all(|enode| trusted(enode.node_id())) {
             return Err(Contradiction::StaticWithoutPeers);
@@ -123,6 +147,27 @@ impl ServerConfig {
     }
 }
 
+impl RateLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self { upload, download, peer_upload, peer_download } = *self;
+        let directions = [
+            ("upload", upload, "peer_upload", peer_upload),
+            ("download", download, "peer_download", peer_download),
+        ];
+        for (over, all, setting, each) in directions {
+            for (setting, rate) in [(over, all), (setting, each)] {
+                if let Some(rate) = rate.filter(|rate| *rate < MIN_RATE) {
+                    return Err(Contradiction::RateTooLow { setting, rate });
+                }
+            }
+            if let Some((all, rate)) = all.zip(each).filter(|(all, rate)| rate > all) {
+                return Err(Contradiction::RateOverAll { setting, rate, over, all });
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use identity::{Endpoint, Enode, NodeKey};
@@ -142,6 +187,7 @@ mod tests {
         let static_peers = vec![enode];
         let rotation = RotationTimes { min_interval: Duration::from_secs(1_000), ..RotationTimes::default() };
         let times = ServerTimes { rotation, ..ServerTimes::default() };
+        let rates = RateLimits { download: Some(100_000), ..RateLimits::default() };
         let rows = [
             (config(), ""),
             (
@@ -188,6 +234,16 @@ mod tests {
                 ServerConfig { max_pending: 0, ..config() },
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",
             ),
+            (
+                ServerConfig { rates: RateLimits { peer_upload: Some(0), ..rates }, ..config() },
+                "rates.peer_upload is 0 B/s: give it at least 16384 B/s, or leave it out for no limit",
+            ),
+            (
+                ServerConfig { rates: RateLimits { peer_download: Some(100_001), ..rates }, ..config() },
+                "rates.peer_download is 100001 B/s for each peer, but rates.download is 100000 B/s for all: lower the \
+                 one, or raise the other",
+            ),
+            (ServerConfig { rates: RateLimits { peer_download: Some(100_000), ..rates }, ..config() }, ""),
             (
                 ServerConfig { times, ..config() },
                 "times.rotation.min_interval is 1000s and times.rotation.max_interval is 420s: lower the one, or raise \

@@ -72,6 +72,9 @@ pub(crate) const REDIAL_MEMORY: Duration = Duration::from_secs(3_600);
 /// A session that lasted this long clears the failures of its node: two ping intervals.
 pub(crate) const STABLE_SESSION: Duration = Duration::from_secs(30);
 
+/// The lowest limit on bytes per second: what Pings, Status and requests of a few dozen peers take.
+pub const MIN_RATE: u64 = 16 * 1024;
+
 /// What an owner sets for the server of a node.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -96,6 +99,8 @@ pub struct ServerConfig {
     /// What all peers together may hold, in bytes, beyond 128 KiB each. Trusted and static ones too; at least 32 MiB.
     /// Default: 256 MiB.
     pub memory_budget: usize,
+    /// Bytes per second. Default: no limits.
+    pub rates: RateLimits,
     /// The intervals.
     pub times: ServerTimes,
 }
@@ -109,6 +114,22 @@ pub struct Slots {
     pub max_inbound: Option<usize>,
     /// Peers that may be dialed, in place of the share that `dial_ratio` gives. Default: None.
     pub max_outbound: Option<usize>,
+}
+
+/// The most bytes per second over TCP, each at least [`MIN_RATE`]; what is not used can be made up for within a second.
+/// They hold for static and trusted peers too. A message that is longer than a second's bytes goes in one piece, and those
+/// after it wait. Pings, Pongs, Disconnects and handshakes are not held up, and no peer is closed for what we hold up
+/// ourselves; but a peer has timeouts of its own: below 256 KiB/s a long message may come too late for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// To all peers together. Default: None, without a limit.
+    pub upload: Option<u64>,
+    /// From all peers together. Default: None.
+    pub download: Option<u64>,
+    /// To each peer. Default: None.
+    pub peer_upload: Option<u64>,
+    /// From each peer. Default: None.
+    pub peer_download: Option<u64>,
 }
 
 /// The intervals of a server.
@@ -181,6 +202,7 @@ impl Default for ServerConfig {
             static_peers: Vec::new(),
             trusted: Vec::new(),
             memory_budget: MEMORY_BUDGET,
+            rates: RateLimits::default(),
             times: ServerTimes::default(),
         }
     }

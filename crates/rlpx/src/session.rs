@@ -37,7 +37,7 @@ use crate::{
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, SessionConfig, WRITE_HIGH_WATER},
     error::{Incompatibility, SessionEnd, SessionError, Wait},
-    frame::{ReadBuffer, WriteBuffer},
+    frame::{self, ReadBuffer, WriteBuffer},
     handshake::{Complete, Entropy, Handshake},
     message::{Message, SharedMessage},
     p2p::{self, DisconnectReason, Hello},
@@ -190,7 +190,7 @@ impl Session {
         }
     }
 
-    /// Whether to read. False while the owner has paused or has to decide or memory is wanted, while outputs are still to be polled, and
+    /// Whether to read. False while the owner has paused or throttled it or has to decide or memory is wanted, while outputs are still to be polled, and
     /// once the session ends.
     pub fn want_read(&self) -> bool {
         let reading = match self.phase {
@@ -384,6 +384,13 @@ impl Session {
         frames.encode(code, payload, &mut self.egress).map_err(|_| SendError::TooLarge)?;
         self.watch_write();
         Ok(())
+    }
+
+    /// Bytes that a message takes in [`Session::write_buf`].
+    pub fn wire_len(&self, message: &SharedMessage) -> usize {
+        let snappy = self.frames.as_ref().is_some_and(|frames| frames.snappy());
+        let payload = if snappy { message.compressed() } else { message.payload() };
+        frame::wire_len(payload.len())
     }
 
     /// Whether `send` would take a message now.

@@ -12,8 +12,8 @@ use super::{
     inbox::{Inbox, Turn},
 };
 use crate::{
-    Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Reply, Request, RequestError,
-    Position, TotalDifficulty, Transaction, counted_network,
+    Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Position, Reply, Request, RequestError,
+    TotalDifficulty, Transaction, counted_network,
 };
 
 /// Bytes that the link to a peer holds: what `rlpx` lets wait for one peer.

@@ -17,6 +17,7 @@ use super::{
     now,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
+    throttle::Gate,
     traffic::{Counts, Traffic},
 };
 use crate::{
@@ -228,8 +229,17 @@ impl Attached {
     ///
     /// # Errors
     /// The reason to disconnect the peer with.
-    pub(super) fn send_queued(&mut self, session: &mut Session) -> Result<(), DisconnectReason> {
+    pub(super) fn send_queued(
+        &mut self,
+        session: &mut Session,
+        gate: &mut Option<Gate>,
+    ) -> Result<(), DisconnectReason> {
         while session.has_room() {
+            if let Some(gate) = gate
+                && !self.may_send(session, gate)
+            {
+                break;
+            }
             let Some((seat, message, len)) = self.pop_queued() else { break };
             match session.send(now(), seat, &message) {
                 Ok(()) => {
@@ -243,11 +253,28 @@ impl Attached {
         Ok(())
     }
 
+    /// Whether the next message may go now; if not, it is the next one when the gate opens.
+    fn may_send(&mut self, session: &Session, gate: &mut Gate) -> bool {
+        let front = self.order().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().front()?)));
+        let Some((seat, message)) = front else { return false };
+        self.next_seat = seat;
+        gate.pass(now().instant, session.wire_len(&message))
+    }
+
+    /// What waits for a limit of ours until `opens_at` is no fault of the protocol that waits behind it.
+    pub(super) fn excuse(&mut self, opens_at: std::time::Instant) {
+        let excused = opens_at.checked_add(self.stall_limit).map(Instant::from_std);
+        self.stall_end = self.stall_end.max(excused.filter(|_| self.stall_end.is_some()));
+    }
+
+    fn order(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.next_seat, self.seats.len());
+        (0..count).map(move |offset| (first + offset) % count.max(1))
+    }
+
     fn pop_queued(&mut self) -> Option<(usize, SharedMessage, usize)> {
-        let count = self.seats.len();
-        let order = (0..count).map(|offset| (self.next_seat + offset) % count.max(1));
         let (seat, (message, len)) =
-            order.into_iter().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().try_pop()?)))?;
+            self.order().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().try_pop()?)))?;
         self.next_seat = seat + 1;
         Some((seat, message, len))
     }
@@ -308,7 +335,7 @@ impl Drop for Attached {
     }
 }
 
-async fn sleep_until_some(end: Option<Instant>) {
+pub(super) async fn sleep_until_some(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end).await,
         None => pending().await,

@@ -31,6 +31,7 @@ use super::{
     protocol::Protocol,
     server_task::ServerTask,
     spawn,
+    throttle::Throttle,
     traffic::{Counts, Traffic},
 };
 use crate::{
@@ -216,6 +217,7 @@ impl ServerBuilder {
         };
         let times = self.config.times.clone();
         let pool = Pool::new(self.config.memory_budget);
+        let throttle = Throttle::new(&self.config.rates);
         let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
         let ServerCounts { refusals, left, turned_away } = machine.counts().clone();
         let rejects = session.rejects.clone();
@@ -231,6 +233,7 @@ impl ServerBuilder {
             times,
             counts: counts.clone(),
             pool,
+            throttle,
             reports: reporter,
         };
         let mut tasks = JoinSet::new();

@@ -22,6 +22,7 @@ mod pool;
 mod protocol;
 mod queue;
 mod server_task;
+mod throttle;
 mod traffic;
 mod wire;
 

@@ -7,14 +7,15 @@ use std::{
 };
 
 use identity::{CurveHandle, PublicKey};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     account::Account,
-    attached::{Attached, Ending},
+    attached::{Attached, Ending, sleep_until_some},
     now,
     pool::{Pool, Purse},
     protocol::Protocol,
+    throttle::{Gate, Throttle},
     traffic::Counts,
     wire::Wire,
 };
@@ -63,6 +64,7 @@ pub(super) struct Common {
     pub(super) times: ServerTimes,
     pub(super) counts: Counts,
     pub(super) pool: Arc<Pool>,
+    pub(super) throttle: Throttle,
     pub(super) reports: mpsc::Sender<(PeerId, Report)>,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct PeerTask {
     pub(super) remote_addr: SocketAddr,
     pub(super) inbound: bool,
     pub(super) attached: Option<Attached>,
+    /// What limits on bytes per second leave it: to be sent, and to be read.
+    pub(super) gates: (Option<Gate>, Option<Gate>),
     /// The round trips that others were told of.
     pub(super) told: Option<Rtt>,
     /// Set when the session may have outputs that were not looked at, so that there is nothing to wait for.
@@ -91,6 +95,7 @@ impl PeerTask {
     ) -> Self {
         wire.session().govern_memory();
         let account = Account::new(Purse::new(&common.pool, id.0));
+        let gates = common.throttle.gates();
         Self {
             id,
             common,
@@ -100,6 +105,7 @@ impl PeerTask {
             remote_addr,
             inbound,
             attached: None,
+            gates,
             told: None,
             busy: false,
         }
@@ -116,6 +122,7 @@ impl PeerTask {
             }
             self.busy |= self.account.settle(self.wire.session());
             self.tell_rtt();
+            self.pace();
             if let Some(end) = self.wait().await {
                 break end;
             }
@@ -131,7 +138,16 @@ impl PeerTask {
 
     /// Waits for one thing to happen.
     async fn wait(&mut self) -> Option<SessionEnd> {
-        let (running, has_room) = (self.wire.session().is_running(), self.wire.session().has_room());
+        let running = self.wire.session().is_running();
+        let (upload, download) = &self.gates;
+        let [held, unread] = [upload, download].map(|gate| gate.as_ref().and_then(Gate::opens_at));
+        let has_room = self.wire.session().has_room() && held.is_none();
+        if let (Some(attached), Some(opens_at)) = (&mut self.attached, held) {
+            attached.excuse(opens_at);
+        }
+        // One that is open already waits for something else.
+        let waits = held.into_iter().chain(unread).filter(|at| running && *at > now().instant).min();
+        let opens = waits.map(Instant::from_std);
         let protocols = async {
             match &mut self.attached {
                 Some(attached) if running => attached.turn(has_room).await,
@@ -147,6 +163,7 @@ impl PeerTask {
             result = protocols => self.handle_turn(result),
             () = self.wire.turn() => {}
             hurried = self.account.turn() => self.account.handle_turn(self.wire.session(), hurried),
+            () = sleep_until_some(opens) => {}
             () = tokio::task::yield_now(), if self.busy => {}
         }
         None
@@ -193,6 +210,27 @@ impl PeerTask {
         None
     }
 
+    /// Allows more to be read when the limits leave it, or else has the session wait. In a shortage of memory, while others
+    /// wait for this one to be read, it is read, and pays later.
+    fn pace(&mut self) {
+        let Some(gate) = &mut self.gates.1 else { return };
+        if !self.wire.is_spent() || !self.wire.session().is_running() {
+            return;
+        }
+        let (moment, quantum) = (now(), gate.quantum());
+        let hurried = self.wire.session().is_hurried();
+        if hurried {
+            gate.force(moment.instant, quantum);
+        }
+        let allowed = hurried || gate.pass(moment.instant, quantum);
+        if allowed {
+            self.wire.allow(quantum);
+        }
+        self.wire.session().throttle_reading(moment, !allowed);
+        // It has to be asked for outputs before it is read on.
+        self.busy |= allowed;
+    }
+
     fn tell_rtt(&mut self) {
         let rtt = self.wire.session().round_trips();
         if let Some(rtt) = rtt.filter(|_| rtt != self.told) {
@@ -233,6 +271,11 @@ impl PeerTask {
             Ok(attached) => {
                 self.attached = Some(attached);
                 self.wire.session().admit(now());
+                if let Some(gate) = &mut self.gates.1 {
+                    // The first words of a protocol must not wait for the turns of all others.
+                    gate.force(now().instant, gate.quantum());
+                    self.wire.allow(gate.quantum());
+                }
                 self.report(Report::Established(info)).await;
             }
             Err(reason) => self.wire.session().disconnect(now(), reason),
@@ -242,7 +285,7 @@ impl PeerTask {
     /// Moves on what protocols have queued, as far as the socket takes it, and gives back the credit.
     fn send_queued(&mut self) -> Result<(), DisconnectReason> {
         let Some(attached) = &mut self.attached else { return Ok(()) };
-        attached.send_queued(self.wire.session())?;
+        attached.send_queued(self.wire.session(), &mut self.gates.0)?;
         self.busy |= self.wire.flush();
         attached.credit(self.wire.session().written())
     }

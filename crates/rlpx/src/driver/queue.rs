@@ -148,6 +148,14 @@ impl<T> Queue<T> {
         Some((item, len))
     }
 
+    /// The next item, left where it is.
+    pub(super) fn front(&self) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.lock().items.front().map(|(item, _)| item.clone())
+    }
+
     /// Takes nothing from now on. What is in can still be popped.
     pub(super) fn close(&self) {
         let mut state = self.lock();

@@ -43,6 +43,8 @@ pub(super) struct Wire {
     alarm: Pin<Box<Sleep>>,
     traffic: Arc<Traffic>,
     live: Arc<Live>,
+    /// Bytes that may be read until more are allowed; None: without a limit.
+    allowance: Option<usize>,
     broken: bool,
 }
 
@@ -76,12 +78,22 @@ impl Wire {
         let _ = stream.set_nodelay(true);
         let (answer, answers) = mpsc::channel(MAX_ANSWERS);
         let alarm = Box::pin(sleep_until(now().instant.into()));
-        let live = Arc::default();
-        Self { stream, session, curve, answer, answers, alarm, traffic, live, broken: false }
+        let (live, allowance) = (Arc::default(), None);
+        Self { stream, session, curve, answer, answers, alarm, traffic, live, allowance, broken: false }
     }
 
     pub(super) const fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+
+    /// Lets so many more bytes be read.
+    pub(super) fn allow(&mut self, len: usize) {
+        self.allowance = Some(self.allowance.unwrap_or(0).saturating_add(len));
+    }
+
+    /// Whether nothing may be read until more is allowed.
+    pub(super) fn is_spent(&self) -> bool {
+        self.allowance == Some(0)
     }
 
     /// How the session stands, for others to see.
@@ -175,11 +187,16 @@ impl Wire {
         if !self.session.want_read() {
             return;
         }
-        match self.stream.try_read(self.session.read_buf()) {
+        let most = self.allowance.unwrap_or(usize::MAX);
+        let room = self.session.read_buf();
+        let len = room.len().min(most);
+        let Some(room) = room.get_mut(..len).filter(|room| !room.is_empty()) else { return };
+        match self.stream.try_read(room) {
             Ok(0) => self.session.handle_eof(now()),
             Ok(len) => {
                 self.traffic.read(len);
                 self.live.read(len);
+                self.allowance = self.allowance.map(|left| left.saturating_sub(len));
                 self.session.handle_read(now(), len);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

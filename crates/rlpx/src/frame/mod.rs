@@ -29,6 +29,11 @@ const SIZE_LEN: usize = 3;
 /// What follows the size: RLP of `[0, 0]`, the capability and context that nobody uses any more.
 const HEADER_DATA: [u8; 3] = [0xc2, 0x80, 0x80];
 
+/// Bytes that the frame of a message with a small code and a payload of `len` bytes takes.
+pub(crate) const fn wire_len(len: usize) -> usize {
+    padded(len.saturating_add(1)).saturating_add(HEADER_LEN + MAC_LEN + MAC_LEN)
+}
+
 /// A body's length with its padding.
 const fn padded(len: usize) -> usize {
     len.saturating_add(BLOCK_LEN - 1) / BLOCK_LEN * BLOCK_LEN

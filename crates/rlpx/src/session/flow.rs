@@ -1,4 +1,5 @@
-//! What holds a peer up: its owner takes no messages, memory is short, or it has inflated more than it has paid for.
+//! What holds a peer up: its owner takes no messages or reads no more for a while, memory is short, or it has inflated
+//! more than it has paid for.
 //! While held up nothing is read and no message is put out, and no clock of the peer's runs. How much it may inflate is
 //! `toll.rs`; who gets memory when it is short is not decided here but by the owner, with `budget`.
 
@@ -20,6 +21,8 @@ use crate::{capability::CapabilityName, error::SessionError};
 pub(super) struct Flow {
     /// The owner takes no messages now.
     paused: bool,
+    /// A limit on what is read leaves it no share now.
+    throttled: bool,
     /// It has inflated too much; a timer ends it.
     indebted: bool,
     pub(super) toll: Toll,
@@ -47,8 +50,13 @@ pub(super) struct Memory {
 }
 
 impl Flow {
-    /// Whether nothing is read and no message put out.
+    /// Whether nothing is read.
     pub(super) const fn is_stopped(&self) -> bool {
+        self.throttled || self.keeps_messages()
+    }
+
+    /// Whether no message is put out either.
+    pub(super) const fn keeps_messages(&self) -> bool {
         self.paused || self.indebted || self.memory.want.is_some()
     }
 }
@@ -137,6 +145,22 @@ impl Session {
         self.touch(now);
         self.ingress.flow.paused = paused;
         self.update_clocks();
+    }
+
+    /// Stops or resumes reading, while messages that have come in full are still put out: for an owner that limits bytes
+    /// per second. While throttled, silence of the peer and unfinished frames are not held against it.
+    pub fn throttle_reading(&mut self, now: Now, throttled: bool) {
+        if self.ingress.flow.throttled == throttled {
+            return;
+        }
+        self.touch(now);
+        self.ingress.flow.throttled = throttled;
+        self.update_clocks();
+    }
+
+    /// Whether memory is short and others wait until this peer's frame is read: not the time to throttle it.
+    pub const fn is_hurried(&self) -> bool {
+        self.ingress.flow.memory.hurried
     }
 
     /// Ends the session because our protocol with this name took no messages for too long.

@@ -21,7 +21,7 @@ impl Session {
         let advanced = match self.phase {
             Phase::Handshake => self.advance_handshake(),
             Phase::Greeting => self.advance_frames(),
-            Phase::Running if !self.ingress.flow.is_stopped() => self.advance_frames(),
+            Phase::Running if !self.ingress.flow.keeps_messages() => self.advance_frames(),
             Phase::Authenticated | Phase::Greeted | Phase::Running | Phase::Closing(_) | Phase::Closed => {
                 return false;
             }

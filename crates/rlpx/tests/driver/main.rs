@@ -9,5 +9,6 @@ mod life;
 mod owner;
 mod peers;
 mod protocols;
+mod rates;
 mod status;
 mod support;

@@ -22,7 +22,7 @@ async fn until(is_so: impl Fn() -> bool) {
 async fn a_peers_information_tells_round_trips_bytes_and_messages() {
     let stage = Stage::new();
     let key = stage.key();
-    let timeouts = Timeouts { ping: Duration::from_millis(5), ..Timeouts::default() };
+    let timeouts = Timeouts { ping: Duration::from_millis(100), ..Timeouts::default() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
     let mut node = stage.start(key, builder);
     let mut tool = stage.tool(&node).await;

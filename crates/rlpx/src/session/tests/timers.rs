@@ -78,6 +78,47 @@ fn p08_thirty_seconds_of_silence_are_a_read_timeout() {
 }
 
 #[test]
+fn what_we_throttle_is_not_held_against_the_peer_and_what_has_come_is_still_handled() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let (ping, frame) = (peer.message(2, &[0xc0]), peer.message(16, &[0xc0]));
+    let (first, rest) = frame.split_at(40);
+    end.read(now, &ping);
+    end.read(now, first);
+    end.session.throttle_reading(now, true);
+    end.drain(now);
+    assert!(!end.session.want_read());
+    let pong = end.written(now);
+    assert_eq!(peer.receive(&pong), [(3, vec![0xc0])]);
+    // Ten times as long as a frame may take: our own Pings go out, and nothing else happens.
+    let mut moment = now;
+    for _ in 0..20 {
+        moment = moment.later(PING_INTERVAL);
+        end.timeout(moment);
+        let pings = end.written(moment);
+        assert_eq!(peer.receive(&pings), [(2, vec![0xc0])]);
+    }
+    assert_eq!(end.end, None);
+    end.session.throttle_reading(moment, false);
+    end.drain(moment);
+    // From here on the frame has the time that was left of its 30 s.
+    end.timeout(moment.later(READ_TIMEOUT - MOMENT));
+    let pings = end.written(moment);
+    peer.receive(&pings);
+    assert_eq!((end.end, end.session.want_read()), (None, true));
+    end.read(moment, rest);
+    assert_eq!(end.messages.len(), 1);
+
+    end.read(moment, &peer.message(16, &[0xc0])[..40]);
+    end.session.throttle_reading(moment, true);
+    let later = moment.later(READ_TIMEOUT * 5);
+    end.session.throttle_reading(later, false);
+    end.drain(later);
+    end.timeout(later.later(READ_TIMEOUT));
+    assert_eq!(peer.disconnected(later, &mut end), DisconnectReason::ReadTimeout);
+}
+
+#[test]
 fn f02_a_frame_that_stalls_ends_within_30_seconds() {
     let now = start();
     for len in [1, 31, 32, 40, 63] {
