@@ -133,7 +133,7 @@ fn f06_header_data_is_ignored_and_merges_nothing() {
 }
 
 #[test]
-fn f07_replayed_reordered_and_reflected_frames_are_refused() {
+fn f07_replayed_reordered_and_foreign_frames_are_refused() {
     let (mut encoder, mut decoder) = direction(1);
     let first = encode(&mut encoder, 1, b"first");
     let second = encode(&mut encoder, 2, b"second");

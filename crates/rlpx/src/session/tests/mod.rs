@@ -3,8 +3,10 @@
 
 mod base;
 mod budget;
+mod frames;
 mod handshake;
 mod kit;
 mod memory;
 mod messages;
+mod reasons;
 mod timers;
