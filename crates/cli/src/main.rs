@@ -11,6 +11,7 @@ mod fork_check;
 mod key;
 mod logging;
 mod node;
+mod open_files;
 mod output;
 mod peer_view;
 mod rlpx_ping;
@@ -42,6 +43,9 @@ enum Verb {
     Sim(sim::SimCommand),
     /// Measure the hot paths against their physical limits, on one core.
     Bench(bench::BenchCommand),
+    /// One of the other processes of a bench.
+    #[command(hide = true)]
+    BenchProcess(bench::ProcessCommand),
     /// Node keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Ok(program) => program,
         Err(error) => return failure::report_usage(&error),
     };
+    open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::system("the runtime cannot start", &error).report(),
@@ -74,6 +79,7 @@ async fn run(verb: Verb) -> Result<ExitCode, Failure> {
         Verb::Devnet(command) => devnet::run(command).await,
         Verb::Sim(command) => sim::run(command).await,
         Verb::Bench(command) => bench::run(command).await,
+        Verb::BenchProcess(command) => bench::run_process(command).await,
         Verb::Key(command) => key::run(&command),
         Verb::Discv4(command) => discv4_ping::run(command).await,
         Verb::Rlpx(command) => rlpx_ping::run(command).await,

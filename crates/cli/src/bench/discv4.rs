@@ -15,9 +15,9 @@ use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use tokio::{net::UdpSocket, runtime::Runtime, task::yield_now, time::timeout};
 
 use super::{
+    datagrams::Load,
     floors::Floors,
     libsecp::PlainContext,
-    load::Load,
     measure::{Turns, time_each},
     pin::Cores,
 };

@@ -1,144 +1,222 @@
-//! The load of the rows on UDP: a thread on the other core with a socket of its own, which makes, signs and sends
-//! datagrams when it is told to and then rests. So a row's turn begins with datagrams that wait in its socket, and the
-//! turn of a floor is disturbed by nobody.
+//! The load of the rows on TCP, in a process of its own: it shakes hands with auths that were made beforehand, and is any
+//! number of peers that stay, answer Pings and send when they are told to.
 
-use std::{
-    io,
-    net::{SocketAddr, UdpSocket},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use devp2p::{
-    discv4::wire::{Envelope, PacketKind, Ping, Pong},
-    identity::{Endpoint, NodeKey},
+    identity::{
+        CurvePool, Enode, Host, NodeKey, PublicKey,
+        curve::{InlineCurve, Lane},
+    },
+    rlpx::{Connection, LocalCapability, Server, Session, SessionConfig, SessionOutput},
 };
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
-use super::pin::Cores;
+use super::{
+    measure::read_clocks,
+    orders::{Order, PROTOCOL, V1, capability_name, not_mine},
+};
 
-/// When the packets of the load end, Unix seconds: the year 2100. Each ends a second after the one before, so that no two
-/// are the same.
-const EXPIRATION: u64 = 4_102_444_800;
+/// Handshakes under way at once: fewer than a server lets wait without a key (50).
+const IN_FLIGHT: usize = 32;
+/// Peers that send a long message at once: the load, too, holds each message twice while it goes out.
+const SENDERS: usize = 32;
+/// Reports of connected and done peers that may wait.
+const MAX_REPORTS: usize = 64;
+/// How long a handshake or a message may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the load is to do.
-#[derive(Clone, Copy, Debug)]
-enum Order {
-    /// Sign so many Pings, then send them.
-    Pings(usize),
-    /// Send so many datagrams of this length that look like Pings and have the wrong hash.
-    Junk(usize, usize),
-    /// Read all that has come; Pings are answered.
-    Read,
+/// What a peer reports: that it is connected, or that its message is written.
+type Report = Result<(), String>;
+
+/// All that the load is.
+pub(super) struct Peers {
+    remote: PublicKey,
+    address: SocketAddr,
+    curves: CurvePool,
+    auths: Vec<Vec<u8>>,
+    tasks: JoinSet<()>,
+    reporter: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+    connected: usize,
+    payload: watch::Sender<Bytes>,
+    shared: Arc<Shared>,
 }
 
-/// A running load.
-pub(super) struct Load {
-    orders: SyncSender<Order>,
-    done: Receiver<Result<usize, io::Error>>,
+/// What the tasks of all peers have in common.
+struct Shared {
+    dialing: Semaphore,
+    sending: Semaphore,
 }
 
-impl Load {
-    /// Starts a load for the node at `target`.
-    pub(super) fn start(cores: &Cores, target: SocketAddr) -> Result<Self, String> {
-        let sender = Sender::bind(target).map_err(|error| error.to_string())?;
-        let (orders, inbox) = sync_channel(1);
-        let (outbox, done) = sync_channel(1);
-        cores.spawn_load(move || sender.run(&inbox, &outbox))?;
-        Ok(Self { orders, done })
+impl Peers {
+    /// None yet, of the node `target`.
+    pub(super) fn new(target: &Enode) -> Result<Self, String> {
+        let Host::Ip(ip) = target.host else { return Err("the node has no address".to_owned()) };
+        let (reporter, reports) = mpsc::channel(MAX_REPORTS);
+        let shared = Shared { dialing: Semaphore::new(IN_FLIGHT), sending: Semaphore::new(SENDERS) };
+        Ok(Self {
+            remote: target.public_key,
+            address: SocketAddr::new(ip, target.tcp),
+            curves: CurvePool::inline(),
+            auths: Vec::new(),
+            tasks: JoinSet::new(),
+            reporter,
+            reports,
+            connected: 0,
+            payload: watch::Sender::new(Bytes::new()),
+            shared: Arc::new(shared),
+        })
     }
 
-    /// Signs and sends so many Pings.
-    pub(super) fn send_pings(&self, count: usize) -> Result<usize, String> {
-        self.order(Order::Pings(count))
-    }
-
-    /// Sends so many datagrams of `len` bytes with the wrong hash.
-    pub(super) fn send_junk(&self, count: usize, len: usize) -> Result<usize, String> {
-        self.order(Order::Junk(count, len))
-    }
-
-    /// Reads what has come: how many Pongs.
-    pub(super) fn read(&self) -> Result<usize, String> {
-        self.order(Order::Read)
-    }
-
-    /// Waits until the order has been carried out.
-    fn order(&self, order: Order) -> Result<usize, String> {
-        self.orders.send(order).map_err(|_| "the load has ended".to_owned())?;
-        let done = self.done.recv().map_err(|_| "the load has ended".to_owned())?;
-        done.map_err(|error| format!("the load's socket: {error}"))
-    }
-}
-
-struct Sender {
-    socket: UdpSocket,
-    key: NodeKey,
-    own: Endpoint,
-    target: Endpoint,
-    sent: u64,
-}
-
-impl Sender {
-    fn bind(target: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind((target.ip(), 0))?;
-        socket.connect(target)?;
-        socket.set_nonblocking(true)?;
-        let endpoint = |addr: SocketAddr| Endpoint { ip: addr.ip(), udp: addr.port(), tcp: addr.port() };
-        let (own, target) = (endpoint(socket.local_addr()?), endpoint(target));
-        Ok(Self { socket, key: NodeKey::generate(&mut UnwrapErr(SysRng)), own, target, sent: 0 })
-    }
-
-    fn run(mut self, orders: &Receiver<Order>, done: &SyncSender<Result<usize, io::Error>>) {
-        while let Ok(order) = orders.recv() {
-            let result = match order {
-                Order::Pings(count) => {
-                    let pings: Vec<_> = (0..count).map(|_| self.ping()).collect();
-                    pings.iter().try_for_each(|ping| self.socket.send(ping).map(drop)).map(|()| count)
-                }
-                Order::Junk(count, len) => {
-                    let junk = junk(len);
-                    (0..count).try_for_each(|_| self.socket.send(&junk).map(drop)).map(|()| count)
-                }
-                Order::Read => self.read(),
-            };
-            if done.send(result).is_err() {
-                return;
+    /// Carries out an order.
+    pub(super) async fn obey(&mut self, order: Order) -> Result<u64, String> {
+        match order {
+            Order::Prepare(count) => {
+                let auths: Result<_, _> = (0..count).map(|_| self.auth()).collect();
+                self.auths = auths?;
+                Ok(count as u64)
             }
+            Order::Shake => self.shake().await,
+            Order::Connect(count) => {
+                for _ in 0..count {
+                    self.connect()?;
+                }
+                self.connected += count;
+                self.heard(count).await
+            }
+            Order::Send(len) => {
+                let mut payload = vec![0; len];
+                UnwrapErr(SysRng).fill_bytes(&mut payload);
+                self.payload.send_replace(payload.into());
+                self.heard(self.connected).await
+            }
+            Order::Peers(_) | Order::Received(_) | Order::Memory | Order::Time => not_mine(order),
         }
     }
 
-    fn ping(&mut self) -> bytes::Bytes {
-        self.sent += 1;
-        let unsigned = Ping::encode(&self.own, &self.target, EXPIRATION + self.sent, 0);
-        let signature = self.key.sign(&unsigned.digest());
-        unsigned.seal(&signature).0
+    /// Waits for so many reports.
+    async fn heard(&mut self, count: usize) -> Result<u64, String> {
+        for _ in 0..count {
+            let report = timeout(PATIENCE, self.reports.recv()).await;
+            report.map_err(|_| format!("not all were done within {PATIENCE:?}"))?.unwrap_or(Ok(()))?;
+        }
+        Ok(count as u64)
     }
 
-    fn read(&self) -> io::Result<usize> {
-        let (mut buffer, mut pongs) = ([0; 2_048], 0);
-        loop {
-            let len = match self.socket.recv(&mut buffer) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(pongs),
-                Err(error) => return Err(error),
-            };
-            let Ok(envelope) = Envelope::read(&buffer[..len]) else { continue };
-            pongs += usize::from(envelope.kind == PacketKind::Pong);
-            if envelope.kind == PacketKind::Ping {
-                let unsigned = Pong::encode(&self.target, &envelope.hash, EXPIRATION, 0);
-                let signature = self.key.sign(&unsigned.digest());
-                self.socket.send(&unsigned.seal(&signature).0)?;
-            }
+    /// What a node with a key of its own says first.
+    fn auth(&self) -> Result<Vec<u8>, String> {
+        let rng = &mut UnwrapErr(SysRng);
+        let key = Arc::new(NodeKey::generate(rng));
+        let now = read_clocks();
+        let config = Arc::new(session_config(&key)?);
+        let mut session = Session::initiator(now, config, self.remote, Lane(0), rng);
+        let mut curve = InlineCurve::new(key, UnwrapErr(SysRng));
+        while let Some(output) = session.poll_output() {
+            let SessionOutput::Curve(job) = output else { return Err("an auth was not made".to_owned()) };
+            let result = curve.run(job.ops);
+            session.handle_curve(now, job.ticket, result);
         }
+        Ok(session.write_buf().to_vec())
+    }
+
+    /// Sends each auth on a connection of its own; done when all were greeted.
+    async fn shake(&mut self) -> Result<u64, String> {
+        let mut under_way = JoinSet::new();
+        let mut greeted = 0;
+        for auth in std::mem::take(&mut self.auths) {
+            if under_way.len() >= IN_FLIGHT {
+                greeted += joined(under_way.join_next().await)?;
+            }
+            under_way.spawn(shake_hands(self.address, auth));
+        }
+        while !under_way.is_empty() {
+            greeted += joined(under_way.join_next().await)?;
+        }
+        Ok(greeted)
+    }
+
+    fn connect(&mut self) -> Result<(), String> {
+        let key = Arc::new(NodeKey::generate(&mut UnwrapErr(SysRng)));
+        let config = session_config(&key)?;
+        let (curve, address, remote) = (self.curves.handle(key), self.address, self.remote);
+        let (shared, reporter) = (Arc::clone(&self.shared), self.reporter.clone());
+        let payloads = self.payload.subscribe();
+        self.tasks.spawn(async move {
+            let dialing = shared.dialing.acquire().await;
+            let connection = Server::connect(curve, config, address, remote).await;
+            drop(dialing);
+            let report = connection.as_ref().map(drop).map_err(|error| format!("no connection: {error}"));
+            let _ = reporter.send(report).await;
+            if let Ok(connection) = connection {
+                stay(connection, payloads, &shared, &reporter).await;
+            }
+        });
+        Ok(())
     }
 }
 
-/// A datagram that is refused as late as can be without work on the curve: for its hash.
-fn junk(len: usize) -> Vec<u8> {
-    /// Where the kind stands: behind hash and signature.
-    const KIND: usize = 32 + 65;
-    let mut junk = vec![0; len];
-    UnwrapErr(SysRng).fill_bytes(&mut junk);
-    junk[KIND] = PacketKind::Ping as u8;
-    junk
+/// A peer's life: it answers Pings, and sends each payload that there is to send.
+async fn stay(
+    mut connection: Connection,
+    mut payloads: watch::Receiver<Bytes>,
+    shared: &Shared,
+    reporter: &mpsc::Sender<Report>,
+) {
+    loop {
+        let payload = tokio::select! {
+            received = connection.next() => match received {
+                Ok(_) => continue,
+                Err(end) => {
+                    let _ = reporter.send(Err(format!("a peer was lost: {end}"))).await;
+                    return;
+                }
+            },
+            changed = payloads.changed() => match changed {
+                Ok(()) => payloads.borrow_and_update().clone(),
+                Err(_) => return,
+            },
+        };
+        let sending = shared.sending.acquire().await;
+        let sent = connection.send(0, 0, payload).await;
+        drop(sending);
+        let _ = reporter.send(sent.map_err(|error| format!("a message was not sent: {error}"))).await;
+    }
+}
+
+fn session_config(key: &NodeKey) -> Result<SessionConfig, String> {
+    let capability = LocalCapability::new(capability_name()?, V1.version, V1.message_count);
+    Ok(SessionConfig::new(key.public_key(), PROTOCOL, vec![capability]))
+}
+
+/// Sends an auth, and reads ack and the first bytes of Hello: then the node has let this one in.
+async fn shake_hands(address: SocketAddr, auth: Vec<u8>) -> Result<(), String> {
+    /// Bytes of Hello that are waited for: it is written whole.
+    const HELLO_START: usize = 2;
+    let talk = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&auth).await?;
+        let size = stream.read_u16().await?;
+        let mut ack = vec![0; usize::from(size) + HELLO_START];
+        stream.read_exact(&mut ack).await
+    };
+    let talked = timeout(PATIENCE, talk).await.map_err(|_| format!("no ack within {PATIENCE:?}"))?;
+    talked.map(drop).map_err(|error| format!("a handshake: {error}"))
+}
+
+fn joined(ended: Option<Result<Result<(), String>, tokio::task::JoinError>>) -> Result<u64, String> {
+    match ended {
+        Some(Ok(result)) => result.map(|()| 1),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Ok(0),
+    }
 }

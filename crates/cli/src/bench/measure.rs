@@ -8,8 +8,6 @@ use std::{
 
 use devp2p::identity::Now;
 
-use super::rows::Row;
-
 /// The highest ratio that may be: nothing is faster than its floor, but for what clocks blur.
 const MAX_RATIO: f64 = 1.02;
 
@@ -78,9 +76,9 @@ impl Measured {
     }
 }
 
-/// Takes the turns of `row`; None when `stop` was set before there were enough.
+/// Takes the turns of a row with this goal; None when `stop` was set before there were enough.
 pub(super) fn run(
-    row: &Row,
+    goal: Option<f64>,
     turns: &mut dyn Turns,
     effort: Effort,
     stop: &AtomicBool,
@@ -94,7 +92,7 @@ pub(super) fn run(
         measured = measured.min(turns.measured()?);
         floor = floor.min(turns.floor());
         let spent = now().saturating_duration_since(begin);
-        let result = Measured::judged(measured, floor, row.goal);
+        let result = Measured::judged(measured, floor, goal);
         let enough = turn >= effort.turns && spent >= effort.time;
         if enough && (result.verdict == Verdict::Holds || spent >= effort.time * MAX_STRETCH) {
             return Ok(Some(result));
@@ -150,15 +148,11 @@ mod tests {
         }
     }
 
-    fn row(goal: f64) -> Row {
-        Row { name: "told", unit: "unit", goal: Some(goal), note: None, start: |_, _| Err(String::new()) }
-    }
-
     #[test]
     fn the_best_turn_counts() {
         let effort = Effort { turns: 5, time: Duration::ZERO };
         let mut turns = Told(vec![100.0, 70.0, 60.0, 90.0], 0);
-        let result = run(&row(0.8), &mut turns, effort, &AtomicBool::new(false)).unwrap().unwrap();
+        let result = run(Some(0.8), &mut turns, effort, &AtomicBool::new(false)).unwrap().unwrap();
         assert_eq!((result.measured, result.floor, result.verdict), (60.0, 50.0, Verdict::Holds));
         assert_eq!(turns.1, 5);
     }
@@ -166,6 +160,6 @@ mod tests {
     #[test]
     fn an_interrupted_row_has_no_result() {
         let stopped = AtomicBool::new(true);
-        assert!(run(&row(0.8), &mut Told(vec![1.0], 0), Effort::QUICK, &stopped).unwrap().is_none());
+        assert!(run(Some(0.8), &mut Told(vec![1.0], 0), Effort::QUICK, &stopped).unwrap().is_none());
     }
 }

@@ -1,10 +1,15 @@
-//! `devp2p bench`: how far each hot path is from its physical limit. Every row is timed by turns with its floor, the same
-//! work done by the fastest implementations there are and nothing besides; both take the best of their turns.
+//! `devp2p bench`: how far each hot path is from its physical limit. A row is timed by turns with its floor, the same
+//! work done by the fastest implementations there are and nothing besides; both take the best of their turns. Rows of
+//! memory and idle time have no floor, and a limit.
 //!
-//! A file a family of rows, `floors` what they are held against, `measure` the turns, `report` what is printed.
+//! A file a family of rows, `floors` what they are held against, `measure` the turns, `report` what is printed, `process`
+//! and `orders` the other processes, which `serve` and `load` are.
 //! `docs/performance.md` explains the rows to readers.
 
+mod accept;
+mod amount;
 mod broadcast;
+mod datagrams;
 mod discv4;
 mod floors;
 mod frame;
@@ -12,12 +17,17 @@ mod handshake;
 mod libsecp;
 mod load;
 mod measure;
+mod orders;
 mod pair;
+mod peers;
 mod pin;
+mod process;
 mod report;
 mod rows;
+mod serve;
 mod tcp;
 mod transactions;
+mod usage;
 
 use std::{
     process::ExitCode,
@@ -29,12 +39,14 @@ use std::{
 
 use clap::Args;
 
+pub(crate) use self::orders::{ProcessCommand, run as run_process};
 use self::{
+    amount::Halt,
     floors::Floors,
     measure::{Effort, Verdict},
     pin::Cores,
-    report::Report,
-    rows::{ROWS, Row},
+    report::{Outcome, Report},
+    rows::{Kind, ROWS, Row},
 };
 use crate::failure::Failure;
 
@@ -94,31 +106,44 @@ impl Bench {
         let cores = Cores::pin();
         let floors = Floors::choose();
         let mut report = Report::begin(self.json, self.quick, &cores, &floors);
-        let effort = if self.quick { Effort::QUICK } else { Effort::FULL };
         let mut good = true;
         for row in &self.rows {
-            let measured = (row.start)(&floors, &cores)
-                .and_then(|mut turns| measure::run(row, turns.as_mut(), effort, &self.stop));
-            match measured {
-                Ok(Some(measured)) => {
-                    good &= match measured.verdict {
+            match self.measure(row, &cores, &floors) {
+                Ok(outcome) => {
+                    good &= match outcome.verdict() {
                         Verdict::Holds => true,
                         Verdict::Misses => self.quick,
                         Verdict::WrongFloor => false,
                     };
-                    report.row(row, &measured);
+                    report.row(row, &outcome);
                 }
-                Ok(None) => {
+                Err(Halt::NotHere(why)) => report.not_here(row, why),
+                Err(Halt::Interrupted) => {
                     report.interrupted();
                     return ExitCode::FAILURE;
                 }
-                Err(error) => {
+                Err(Halt::Failed(error)) => {
                     good = false;
                     report.failed(row, &error);
                 }
             }
         }
         if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn measure(&self, row: &Row, cores: &Cores, floors: &Floors) -> Result<Outcome, Halt> {
+        match row.kind {
+            Kind::Ratio { unit, goal, start } => {
+                let effort = if self.quick { Effort::QUICK } else { Effort::FULL };
+                let mut turns = start(floors, cores)?;
+                let measured = measure::run(goal, turns.as_mut(), effort, &self.stop)?;
+                Ok(Outcome::Ratio { unit, goal, measured: measured.ok_or(Halt::Interrupted)? })
+            }
+            Kind::Amount { unit, limit, take } => {
+                let amount = take(cores, self.quick, &self.stop)?;
+                Ok(Outcome::Amount { unit, limit, amount })
+            }
+        }
     }
 }
 
@@ -141,9 +166,15 @@ mod tests {
 
     #[test]
     fn a_pattern_is_a_part_of_a_name_with_stars_for_anything() {
-        for (pattern, count) in
-            [("*", 15), ("frame", 8), ("frame.*.plain", 4), ("64B*snappy", 1), ("discv4.", 2), ("tcp.", 2)]
-        {
+        for (pattern, count) in [
+            ("*", 19),
+            ("frame", 8),
+            ("frame.*.plain", 4),
+            ("64B*snappy", 1),
+            ("discv4.", 2),
+            ("tcp.", 2),
+            ("rlpx.", 3),
+        ] {
             assert_eq!(ROWS.iter().filter(|row| matches(row.name, pattern)).count(), count, "{pattern}");
         }
         assert!(!matches("frame.64B.plain", "plain*frame") && !matches("frame.64B.plain", "frames"));

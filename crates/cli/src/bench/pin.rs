@@ -42,8 +42,9 @@ fn allowed() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
 }
 
+/// Pins the calling thread, and all that it starts from now on; false where that cannot be.
 #[cfg(target_os = "linux")]
-fn pin_to(core: usize) -> bool {
+pub(super) fn pin_to(core: usize) -> bool {
     use rustix::thread::{CpuSet, sched_setaffinity};
 
     let mut set = CpuSet::new();
@@ -57,6 +58,6 @@ fn allowed() -> Vec<usize> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn pin_to(_: usize) -> bool {
+pub(super) fn pin_to(_: usize) -> bool {
     false
 }

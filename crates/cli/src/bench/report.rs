@@ -6,6 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::{
+    amount::{Amount, Unit},
     floors::Floors,
     measure::{Measured, Verdict},
     pin::Cores,
@@ -18,22 +19,44 @@ pub(super) struct Report {
     json: bool,
 }
 
+/// What a row came to.
+pub(super) enum Outcome {
+    Ratio { unit: &'static str, goal: Option<f64>, measured: Measured },
+    Amount { unit: Unit, limit: f64, amount: Amount },
+}
+
+impl Outcome {
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Ratio { measured, .. } => measured.verdict,
+            Self::Amount { limit, amount, .. } if amount.value > *limit => Verdict::Misses,
+            Self::Amount { .. } => Verdict::Holds,
+        }
+    }
+}
+
 /// A row as a program reads it.
-#[derive(Serialize)]
-struct Line {
-    name: &'static str,
-    /// The best turn, in `unit`.
-    measured: f64,
-    unit: &'static str,
-    /// The floor's best turn, in `unit`.
-    floor: f64,
-    /// Floor over measured.
-    ratio: f64,
-    goal: Option<f64>,
-    /// Whether the goal is reached, if there is one, and the floor is none that was beaten.
-    holds: bool,
+#[derive(Default, Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    /// The best turn, or the amount, in `unit`. None: it cannot be measured here.
+    measured: Option<f64>,
+    unit: &'a str,
+    /// The floor's best turn, in `unit`; an amount has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'static str>,
+    floor: Option<f64>,
+    /// Floor over measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    /// The ratio to reach.
+    goal: Option<f64>,
+    /// The most that an amount may be, in `unit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
+    /// Whether goal or limit is kept, if there is one, and the floor is none that was beaten. None: not measured.
+    holds: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
 }
 
 impl Report {
@@ -49,41 +72,40 @@ impl Report {
                 say("quick: a missed goal is shown and does not fail");
             }
             let head = ("row", "measured", "floor", "ratio", "goal");
-            say(format_args!("{:<20}{:>12}{:>12}{:>8}{:>7}", head.0, head.1, head.2, head.3, head.4));
+            say(format_args!("{:<20}{:>12}{:>12}{:>8}{:>11}", head.0, head.1, head.2, head.3, head.4));
         }
         Self { json }
     }
 
     /// A row is done.
-    pub(super) fn row(&mut self, row: &Row, measured: &Measured) {
-        if self.json {
-            let line = Line {
-                name: row.name,
-                measured: rounded(measured.measured, 10.0),
-                unit: row.unit,
-                floor: rounded(measured.floor, 10.0),
-                ratio: rounded(measured.ratio(), 10_000.0),
-                goal: row.goal,
-                holds: measured.verdict == Verdict::Holds,
-                note: row.note,
-            };
-            say(serde_json::to_string(&line).expect("a line has no map"));
-            return;
-        }
-        let goal = row.goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
-        let verdict = match measured.verdict {
-            Verdict::Holds => "",
-            Verdict::Misses => "  missed",
-            Verdict::WrongFloor => "  FASTER THAN ITS FLOOR: the floor is wrong",
+    pub(super) fn row(&mut self, row: &Row, outcome: &Outcome) {
+        let holds = Some(outcome.verdict() == Verdict::Holds);
+        let (name, note) = (row.name, row.note);
+        let line = match outcome {
+            Outcome::Ratio { unit, goal, measured } => Line {
+                measured: Some(rounded(measured.measured, 10.0)),
+                floor: Some(rounded(measured.floor, 10.0)),
+                ratio: Some(rounded(measured.ratio(), 10_000.0)),
+                goal: *goal,
+                ..Line { name, unit, holds, note, ..Line::default() }
+            },
+            Outcome::Amount { unit, limit, amount } => Line {
+                measured: Some(rounded(amount.value, 1_000.0)),
+                limit: Some(*limit),
+                note: Some(&amount.seen),
+                ..Line { name, unit: unit.name(), holds, ..Line::default() }
+            },
         };
-        let note = row.note.map(|note| format!("  ({note})")).unwrap_or_default();
-        say(format_args!(
-            "{:<20}{:>12}{:>12}{:>8.3}{goal:>7}{verdict}{note}",
-            row.name,
-            span(measured.measured),
-            span(measured.floor),
-            measured.ratio(),
-        ));
+        if self.json { print_json(&line) } else { say_outcome(row, outcome) }
+    }
+
+    /// This system does not tell what is to be measured.
+    pub(super) fn not_here(&mut self, row: &Row, why: &str) {
+        if self.json {
+            print_json(&Line { name: row.name, note: Some(why), ..Line::default() });
+        } else {
+            say(format_args!("{:<20}not measured: {why}", row.name));
+        }
     }
 
     /// A row could not be measured.
@@ -94,6 +116,33 @@ impl Report {
     /// The user wants no more rows.
     pub(super) fn interrupted(&mut self) {
         eprintln!("devp2p: interrupted: the rows above are all that was measured");
+    }
+}
+
+fn print_json(line: &Line<'_>) {
+    say(serde_json::to_string(line).expect("a line has no map"));
+}
+
+fn say_outcome(row: &Row, outcome: &Outcome) {
+    let verdict = match outcome.verdict() {
+        Verdict::Holds => "",
+        Verdict::Misses => "  missed",
+        Verdict::WrongFloor => "  FASTER THAN ITS FLOOR: the floor is wrong",
+    };
+    let note = row.note.map(|note| format!("  ({note})")).unwrap_or_default();
+    let name = row.name;
+    match outcome {
+        Outcome::Ratio { goal, measured, .. } => {
+            let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
+            let (ratio, floor) = (measured.ratio(), span(measured.floor));
+            let measured = span(measured.measured);
+            say(format_args!("{name:<20}{measured:>12}{floor:>12}{ratio:>8.3}{goal:>11}{verdict}{note}"));
+        }
+        Outcome::Amount { unit, limit, amount } => {
+            let (measured, limit, seen) = (unit.show(amount.value), unit.show(*limit), &amount.seen);
+            let limit = format!("<={limit}");
+            say(format_args!("{name:<20}{measured:>12}{:>12}{:>8}{limit:>11}{verdict}  ({seen})", "-", "-"));
+        }
     }
 }
 

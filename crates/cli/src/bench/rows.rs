@@ -1,13 +1,18 @@
-//! The rows: names, units, goals. A goal is the ratio of floor to measured that has to be reached.
+//! The rows: names, units, goals. A row has a floor and is a ratio to it, or it has none and is an amount.
 //! What a row does stands in the file of its family.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{
+    accept::Accepting,
+    amount::{Amount, Halt, Unit},
     broadcast::Broadcast,
     discv4::{PingPong, RejectJunk},
     floors::Floors,
     frame::Frames,
     handshake::Handshakes,
     measure::Turns,
+    peers,
     pin::Cores,
     tcp::Burst,
     transactions::Duplicates,
@@ -16,18 +21,35 @@ use super::{
 /// What is measured.
 pub(super) struct Row {
     pub(super) name: &'static str,
-    /// What the nanoseconds are for.
-    pub(super) unit: &'static str,
-    /// The ratio to reach.
-    pub(super) goal: Option<f64>,
     /// What a reader of the number has to know.
     pub(super) note: Option<&'static str>,
-    /// Makes ready what the turns need.
-    pub(super) start: Start,
+    pub(super) kind: Kind,
+}
+
+/// How it is measured, and what it has to come to.
+pub(super) enum Kind {
+    /// By turns with its floor.
+    Ratio {
+        /// What the nanoseconds are for.
+        unit: &'static str,
+        /// The ratio of floor to measured to reach.
+        goal: Option<f64>,
+        /// Makes ready what the turns need.
+        start: Start,
+    },
+    /// Once, with no floor.
+    Amount {
+        unit: Unit,
+        /// The most that it may be.
+        limit: f64,
+        take: Take,
+    },
 }
 
 /// Gives what takes turns, or the line that says why it cannot.
 type Start = fn(&Floors, &Cores) -> Result<Box<dyn Turns>, String>;
+/// Measures, briefly if the flag says so, until it is done or somebody wants to stop.
+type Take = fn(&Cores, bool, &AtomicBool) -> Result<Amount, Halt>;
 
 const KIB: usize = 1024;
 
@@ -35,10 +57,12 @@ macro_rules! frame {
     ($name:literal, $len:expr, snappy: $snappy:literal, $goal:expr) => {
         Row {
             name: concat!("frame.", $name),
-            unit: "ns/frame",
-            goal: $goal,
             note: None,
-            start: |floors, _| Ok(Box::new(Frames::start(floors, $len, $snappy)?)),
+            kind: Kind::Ratio {
+                unit: "ns/frame",
+                goal: $goal,
+                start: |floors, _| Ok(Box::new(Frames::start(floors, $len, $snappy)?)),
+            },
         }
     };
 }
@@ -47,16 +71,18 @@ macro_rules! tcp {
     ($name:literal, $len:expr, $goal:literal) => {
         Row {
             name: concat!("tcp.", $name),
-            unit: "ns/message",
-            goal: Some($goal),
             note: None,
-            start: |floors, _| Ok(Box::new(Burst::start(floors, $len)?)),
+            kind: Kind::Ratio {
+                unit: "ns/message",
+                goal: Some($goal),
+                start: |floors, _| Ok(Box::new(Burst::start(floors, $len)?)),
+            },
         }
     };
 }
 
 /// Every row, in the order in which they run.
-pub(super) const ROWS: [Row; 15] = [
+pub(super) const ROWS: [Row; 19] = [
     frame!("64B.plain", 64, snappy: false, Some(0.77)),
     frame!("1KiB.plain", KIB, snappy: false, Some(0.85)),
     frame!("64KiB.plain", 64 * KIB, snappy: false, Some(0.95)),
@@ -69,37 +95,71 @@ pub(super) const ROWS: [Row; 15] = [
     tcp!("64KiB", 64 * KIB, 0.85),
     Row {
         name: "broadcast.batch_100",
-        unit: "ns/peer",
-        goal: Some(0.85),
         note: None,
-        start: |floors, _| Ok(Box::new(Broadcast::start(floors)?)),
+        kind: Kind::Ratio {
+            unit: "ns/peer",
+            goal: Some(0.85),
+            start: |floors, _| Ok(Box::new(Broadcast::start(floors)?)),
+        },
     },
     Row {
         name: "handshake.pair",
-        unit: "ns/handshake",
-        goal: Some(0.85),
         note: None,
-        start: |_, _| Ok(Box::new(Handshakes::start()?)),
+        kind: Kind::Ratio {
+            unit: "ns/handshake",
+            goal: Some(0.85),
+            start: |_, _| Ok(Box::new(Handshakes::start()?)),
+        },
+    },
+    Row {
+        name: "handshake.accept",
+        note: None,
+        kind: Kind::Ratio {
+            unit: "ns/handshake",
+            goal: Some(0.75),
+            start: |_, cores| Ok(Box::new(Accepting::start(cores)?)),
+        },
     },
     Row {
         name: "discv4.ping_pong",
-        unit: "ns/ping",
-        goal: Some(0.75),
         note: Some("recoveries_per_second is lifted"),
-        start: |floors, cores| Ok(Box::new(PingPong::start(floors, cores)?)),
+        kind: Kind::Ratio {
+            unit: "ns/ping",
+            goal: Some(0.75),
+            start: |floors, cores| Ok(Box::new(PingPong::start(floors, cores)?)),
+        },
     },
     Row {
         name: "discv4.reject_junk",
-        unit: "ns/datagram",
-        goal: None,
         note: None,
-        start: |floors, cores| Ok(Box::new(RejectJunk::start(floors, cores)?)),
+        kind: Kind::Ratio {
+            unit: "ns/datagram",
+            goal: None,
+            start: |floors, cores| Ok(Box::new(RejectJunk::start(floors, cores)?)),
+        },
     },
     Row {
         name: "eth.transactions",
-        unit: "ns/transaction",
-        goal: Some(0.70),
         note: None,
-        start: |floors, _| Ok(Box::new(Duplicates::start(floors)?)),
+        kind: Kind::Ratio {
+            unit: "ns/transaction",
+            goal: Some(0.70),
+            start: |floors, _| Ok(Box::new(Duplicates::start(floors)?)),
+        },
+    },
+    Row {
+        name: "rlpx.idle_peer",
+        note: None,
+        kind: Kind::Amount { unit: Unit::BytesPerPeer, limit: 12.0 * 1_024.0, take: peers::idle_peer },
+    },
+    Row {
+        name: "rlpx.burst",
+        note: None,
+        kind: Kind::Amount { unit: Unit::TimesIdle, limit: peers::BURST_GOAL, take: peers::burst },
+    },
+    Row {
+        name: "rlpx.idle_cpu",
+        note: None,
+        kind: Kind::Amount { unit: Unit::Percent, limit: 2.0, take: peers::idle_cpu },
     },
 ];

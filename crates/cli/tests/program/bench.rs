@@ -33,7 +33,8 @@ fn the_other_families_run_too() {
     for (pattern, unit) in [
         ("tcp.64KiB", "ns/message"),
         ("broadcast", "ns/peer"),
-        ("handshake", "ns/handshake"),
+        ("handshake.pair", "ns/handshake"),
+        ("handshake.accept", "ns/handshake"),
         ("ping_pong", "ns/ping"),
         ("reject_junk", "ns/datagram"),
         ("eth", "ns/transaction"),
@@ -41,6 +42,25 @@ fn the_other_families_run_too() {
         let (rows, error) = rows(&["--only", pattern]);
         assert_eq!(rows.len(), 1, "{pattern}: {error}");
         assert_eq!(rows[0]["unit"], unit);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_row_without_a_floor_has_a_limit_and_says_what_was_seen() {
+    for (pattern, unit, limit, seen) in [
+        ("rlpx.idle_peer", "bytes/peer", 12_288.0, "400 peers"),
+        ("rlpx.burst", "times idle", 1.2, "10 messages"),
+        ("rlpx.idle_cpu", "% of a core", 2.0, "300 peers"),
+    ] {
+        let (rows, error) = rows(&["--only", pattern]);
+        assert_eq!(rows.len(), 1, "{pattern}: {error}");
+        let row = &rows[0];
+        let measured = row["measured"].as_f64().unwrap();
+        assert_eq!((row["unit"].as_str(), row["limit"].as_f64()), (Some(unit), Some(limit)), "{row}");
+        assert_eq!(row["holds"].as_bool(), Some(measured <= limit), "{row}");
+        assert!(measured > 0.0 && row["note"].as_str().unwrap().contains(seen), "{row}");
+        assert!(row.get("floor").is_none() && row["goal"].is_null(), "{row}");
     }
 }
 

@@ -165,3 +165,20 @@ fn nodes_with_a_common_bootnode_become_peers() {
     second.terminate();
     first.terminate();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_may_open_as_many_files_as_the_system_lets_it() {
+    let mut command = Command::new("sh");
+    let start = "ulimit -Sn 64 && exec \"$0\" node --port 0 --nodekeyhex \"$1\"";
+    command.args(["-c", start, env!("CARGO_BIN_EXE_devp2p"), &"8".repeat(64)]);
+    let mut node = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let first = BufReader::new(node.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    node.kill().unwrap();
+    node.wait().unwrap();
+    assert!(first.starts_with("enode://"), "{first}");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|column| line.split_whitespace().nth(column).unwrap());
+    assert!(soft == hard && soft != "64", "{line}");
+}
