@@ -14,12 +14,14 @@ pub(crate) struct Outbound {
     unsent_bytes: usize,
     unsent_messages: usize,
     outbox: VecDeque<SharedMessage>,
+    /// Memory was short for a message: nothing is put out until there is room.
+    held: bool,
 }
 
 impl Outbound {
     /// A link that holds `credit` bytes of messages.
     pub(crate) fn new(credit: usize) -> Self {
-        Self { credit, unsent_bytes: 0, unsent_messages: 0, outbox: VecDeque::new() }
+        Self { credit, unsent_bytes: 0, unsent_messages: 0, outbox: VecDeque::new(), held: false }
     }
 
     /// Queues a single message; gossip waits until all of these have gone. False when [`MAX_OUTBOX`] wait already.
@@ -33,6 +35,9 @@ impl Outbound {
 
     /// The next queued message that may be put out now. It counts from here on.
     pub(crate) fn next_message(&mut self) -> Option<SharedMessage> {
+        if self.held {
+            return None;
+        }
         let len = self.outbox.front()?.payload().len();
         let fits = self.unsent_messages < MAX_UNSENT_MESSAGES
             && self.unsent_bytes.saturating_add(len) <= self.credit;
@@ -46,7 +51,7 @@ impl Outbound {
     /// Whether a pack of gossip may be put out now.
     pub(crate) fn takes_gossip(&self) -> bool {
         let share = GOSSIP_CREDIT.min(self.credit / 2);
-        self.outbox.is_empty() && self.unsent_bytes < share && self.unsent_messages < MAX_UNSENT_MESSAGES
+        !self.is_backed_up() && self.unsent_bytes < share && self.unsent_messages < MAX_UNSENT_MESSAGES
     }
 
     /// Whether a request may be put out or queued.
@@ -71,9 +76,30 @@ impl Outbound {
         self.unsent_bytes
     }
 
+    /// A message of `len` bytes that was put out was not taken: there is no memory for it.
+    pub(crate) fn handle_unsent(&mut self, len: usize) {
+        self.handle_sent(1, len);
+        self.held = true;
+    }
+
+    /// There is memory again.
+    pub(crate) fn handle_room(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether memory was short for the last message.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Takes back a single message that was not taken: it goes next. It has the place that it came from.
+    pub(crate) fn push_back(&mut self, message: SharedMessage) {
+        self.outbox.push_front(message);
+    }
+
     /// Whether single messages wait for room.
     pub(crate) fn is_backed_up(&self) -> bool {
-        !self.outbox.is_empty()
+        self.held || !self.outbox.is_empty()
     }
 }
 

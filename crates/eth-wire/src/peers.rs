@@ -51,6 +51,8 @@ pub(crate) struct Telling {
     pub(crate) full: HashQueue,
     /// Transactions to be announced.
     pub(crate) announced: HashQueue,
+    /// Transactions that were put out and found no memory: to be announced whether it counts as knowing them or not.
+    pub(crate) again: HashQueue,
     /// No announcement before this.
     pub(crate) announce_at: Option<Instant>,
     /// The head that our Status told.
@@ -66,6 +68,7 @@ impl Telling {
             blocks: KnownSet::for_blocks(),
             full: HashQueue::default(),
             announced: HashQueue::default(),
+            again: HashQueue::default(),
             announce_at: None,
         }
     }

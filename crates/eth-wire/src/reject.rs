@@ -64,6 +64,8 @@ identity::labels! {
         Unserved = "unserved",
         /// A request of ours that the peer did not answer in time.
         RequestTimeout = "request_timeout",
+        /// A message of ours that waits because the memory for all peers is spent.
+        MemoryShort = "memory_short",
         /// A call that chain or pool did not finish.
         BackendFailed = "backend_failed",
         /// Something dropped because a queue of ours was full.

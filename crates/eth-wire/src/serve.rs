@@ -31,7 +31,10 @@ pub(crate) struct Queued {
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
     queue: VecDeque<Queued>,
-    busy: bool,
+    /// The one being served.
+    current: Option<Queued>,
+    /// The one whose answer was put out last.
+    answered: Option<Queued>,
 }
 
 impl Serving {
@@ -46,17 +49,38 @@ impl Serving {
 
     /// The next request to serve, if none is being served.
     pub(crate) fn begin(&mut self) -> Option<Queued> {
-        if self.busy {
-            return None;
+        if self.current.is_none() {
+            self.current = self.queue.pop_front();
+            return self.current.clone();
         }
-        let next = self.queue.pop_front();
-        self.busy = next.is_some();
-        next
+        None
     }
 
     /// The request being served is done with.
     pub(crate) fn end(&mut self) {
-        self.busy = false;
+        self.answered = self.current.take();
+    }
+
+    /// The request being served cannot be answered now: it waits on.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.queue.push_front(current);
+        }
+    }
+
+    /// The answer put out last was not taken: its request waits on. False when it is not known any more.
+    pub(crate) fn put_back(&mut self) -> bool {
+        let answered = self.answered.take();
+        let is_known = answered.is_some();
+        if let Some(answered) = answered {
+            self.queue.push_front(answered);
+        }
+        is_known
+    }
+
+    /// All answers have been taken.
+    pub(crate) fn forget(&mut self) {
+        self.answered = None;
     }
 
     /// Drops the requests whose time is up. Gives how many.
@@ -73,7 +97,7 @@ impl Serving {
 
     /// Whether a request waits and none is being served.
     pub(crate) fn is_due(&self) -> bool {
-        !self.busy && !self.queue.is_empty()
+        self.current.is_none() && !self.queue.is_empty()
     }
 
     /// Whether as many wait as may.

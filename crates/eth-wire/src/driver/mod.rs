@@ -79,6 +79,7 @@ pub fn start(
         events: events.clone(),
         address_policy: config.address_policy,
         links: BTreeMap::new(),
+        held: BTreeMap::new(),
         replies: BTreeMap::new(),
     };
     spawn(task.run());

@@ -1,10 +1,15 @@
 //! The task that owns the machine: takes what came, drains what is to be done, does it, sleeps until the next timeout.
 //! No decision about the protocol is made here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use identity::{AddressPolicy, Now};
-use rlpx::{Details, DisconnectReason, Link, PeerId, SendError};
+use rlpx::{Details, DisconnectReason, Link, PeerId, SendError, SharedMessage};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -43,6 +48,8 @@ pub(super) struct Task {
     pub(super) events: broadcast::Sender<EthEvent>,
     pub(super) address_policy: AddressPolicy,
     pub(super) links: BTreeMap<PeerId, Link>,
+    /// Peers for whose last message memory was short, and how long it was.
+    pub(super) held: BTreeMap<PeerId, usize>,
     pub(super) replies: BTreeMap<CommandId, ReplyTo>,
 }
 
@@ -69,10 +76,19 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let Self { links, held, commands, inbox, .. } = self;
+        let has_room = |peer: &PeerId, len: usize, cx: &mut Context<'_>| {
+            links.get(peer).is_none_or(|link| link.poll_room(cx, len).is_ready())
+        };
+        let room = poll_fn(|cx| match held.iter().any(|(peer, len)| has_room(peer, *len, cx)) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
         tokio::select! {
-            command = self.commands.recv() => command.map(Some),
-            () = self.inbox.filled() => Some(None),
+            command = commands.recv() => command.map(Some),
+            () = inbox.filled() => Some(None),
             () = sleep => Some(None),
+            () = room => Some(None),
         }
     }
 
@@ -83,15 +99,29 @@ impl Task {
         }
         if self.machine.next_timeout().is_some_and(|at| at <= now.instant) {
             self.machine.handle_timeout(now);
-            self.act();
+            self.act(now);
         }
         while let Some((ticket, answer)) = self.inbox.next_answer() {
             self.machine.handle_backend(now, ticket, answer);
-            self.act();
+            self.act(now);
         }
+        self.release_held(now);
         for _ in 0..WAKE_BUDGET {
             let Some((peer, turn)) = self.inbox.next_turn() else { return };
             self.handle_turn(now, peer, turn);
+        }
+    }
+
+    /// Lets on those for whom there is memory again.
+    fn release_held(&mut self, now: Now) {
+        let links = &self.links;
+        let has_room = |peer: &PeerId, len: usize| links.get(peer).is_none_or(|link| link.has_room(len));
+        let released: Vec<PeerId> =
+            self.held.iter().filter(|(peer, len)| has_room(peer, **len)).map(|(peer, _)| *peer).collect();
+        for peer in released {
+            self.held.remove(&peer);
+            self.machine.handle_room(now, peer);
+            self.act(now);
         }
     }
 
@@ -107,23 +137,24 @@ impl Task {
                 network,
                 LINK_CREDIT,
             );
-            self.act();
+            self.act(now);
         }
         if turn.sent_messages > 0 {
             self.machine.handle_credit(now, peer, turn.sent_messages, turn.sent_len);
-            self.act();
+            self.act(now);
         }
         for message in turn.messages {
             match message {
                 Ok(message) => self.machine.handle_message(now, peer, message),
                 Err(error) => self.machine.handle_refused(now, peer, error),
             }
-            self.act();
+            self.act(now);
         }
         if turn.is_last {
             self.links.remove(&peer);
+            self.held.remove(&peer);
             self.machine.handle_disconnected(now, peer);
-            self.act();
+            self.act(now);
         }
     }
 
@@ -141,12 +172,28 @@ impl Task {
             }
             Command::SetHead(head) => {
                 self.machine.set_head(now, head);
-                return self.act();
+                return self.act(now);
             }
             Command::Peers(reply) => return drop(reply.send(self.machine.peer_infos())),
         };
         self.file(begun, reply);
-        self.act();
+        self.act(now);
+    }
+
+    fn send(&mut self, now: Now, peer: PeerId, message: SharedMessage) {
+        let Some(link) = self.links.get(&peer) else { return };
+        match link.try_send(message.clone()) {
+            Ok(()) => {}
+            // The machine keeps within the link's credit, so the memory for all peers is spent.
+            Err(SendError::Full) => {
+                self.held.insert(peer, message.payload().len());
+                self.machine.handle_unsent(now, peer, &message);
+            }
+            // The peer has gone, or the message is none that any peer could be sent.
+            Err(SendError::Closed | SendError::TooLarge | SendError::UnknownCode) => {
+                link.disconnect(DisconnectReason::SubprotocolError);
+            }
+        }
     }
 
     /// Tells the transport what a peer says of itself, for whoever looks at its peers.
@@ -174,21 +221,10 @@ impl Task {
     }
 
     /// Does all that the machine has put out.
-    fn act(&mut self) {
+    fn act(&mut self, now: Now) {
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Send { peer, message } => {
-                    let Some(link) = self.links.get(&peer) else { continue };
-                    // The machine keeps within the link's credit: the peer has gone, or the memory for all peers is spent.
-                    if let Err(error) = link.try_send(message) {
-                        link.disconnect(match error {
-                            SendError::Full => DisconnectReason::TooManyPeers,
-                            SendError::Closed | SendError::TooLarge | SendError::UnknownCode => {
-                                DisconnectReason::SubprotocolError
-                            }
-                        });
-                    }
-                }
+                Output::Send { peer, message } => self.send(now, peer, message),
                 Output::Disconnect { peer, reason, fault } => {
                     tracing::debug!(%peer, %fault, "eth peer disconnected");
                     if let Some(link) = self.links.get(&peer) {

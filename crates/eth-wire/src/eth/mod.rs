@@ -2,7 +2,8 @@
 //! `handle_*`, commanded by plain verbs, and puts out what is to be done, in order, by [`Eth::poll_output`].
 //!
 //! One file a concern: `peering` (handshake, leaving, time), `incoming` (which message goes where), `transactions`,
-//! `blocks` and `branches`, `asking` (requests of the owner), `serving` (requests of peers), `calls` (the backend).
+//! `blocks` and `branches`, `asking` (requests of the owner), `serving` (requests of peers), `calls` (the backend),
+//! `unsent` (what found no memory).
 
 mod asking;
 mod blocks;
@@ -13,6 +14,7 @@ mod output;
 mod peering;
 mod serving;
 mod transactions;
+mod unsent;
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -48,6 +48,9 @@ impl Eth {
     pub fn handle_credit(&mut self, now: Now, id: PeerId, messages: usize, len: usize) {
         let Some(peer) = self.peers.of_mut(id) else { return };
         peer.outbound.handle_sent(messages, len);
+        if peer.outbound.unsent_bytes() == 0 && !peer.outbound.is_backed_up() {
+            peer.serving.forget();
+        }
         self.touched.insert(id);
         if let Phase::Refused { fault, .. } = peer.phase
             && peer.outbound.unsent_bytes() == 0
@@ -201,7 +204,8 @@ impl Eth {
         let Some(peer) = self.peers.of_mut(id) else { return };
         let backlogged = peer.backlog.exceeds(1) && !backend_late;
         let paused = peer.serving.is_full() || backlogged || checks_at.is_some();
-        let can_announce = !peer.telling.announced.is_empty() && peer.outbound.takes_gossip();
+        let untold = !(peer.telling.announced.is_empty() && peer.telling.again.is_empty());
+        let can_announce = untold && peer.outbound.takes_gossip();
         let times = [
             checks_at,
             answers_at.filter(|_| peer.serving.is_due()),

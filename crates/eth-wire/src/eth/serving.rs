@@ -48,6 +48,11 @@ impl Eth {
         items: Option<Vec<bytes::Bytes>>,
     ) {
         let Some(peer) = self.peers.of_mut(id) else { return };
+        if peer.outbound.is_held() && items.is_some() {
+            // Kept as the request that it is, not as the megabytes of its answer.
+            peer.serving.give_up();
+            return;
+        }
         peer.serving.end();
         self.touched.insert(id);
         let Some(items) = items else { return self.reject(Reject::Unserved, 1) };

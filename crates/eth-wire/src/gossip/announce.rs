@@ -68,17 +68,20 @@ impl Packs {
         telling: &mut Telling,
         key: &FingerprintKey,
     ) -> Option<SharedMessage> {
-        let Telling { transactions: known, announced, announce_at, .. } = telling;
+        let Telling { transactions: known, announced, again, announce_at, .. } = telling;
         if announce_at.is_some_and(|at| at > now.instant) {
             return None;
         }
-        let mut pack = announced.pack(
-            GOSSIP_PACK_HASHES,
-            GOSSIP_PACK_LEN,
-            |_| ANNOUNCED_LEN,
-            |item| !known.contains(key.fingerprint(&item.hash)),
-        );
-        pack.retain(|item| known.insert(key.fingerprint(&item.hash)));
+        let mut pack = again.pack(GOSSIP_PACK_HASHES, GOSSIP_PACK_LEN, |_| ANNOUNCED_LEN, |_| true);
+        if pack.is_empty() {
+            pack = announced.pack(
+                GOSSIP_PACK_HASHES,
+                GOSSIP_PACK_LEN,
+                |_| ANNOUNCED_LEN,
+                |item| !known.contains(key.fingerprint(&item.hash)),
+            );
+            pack.retain(|item| known.insert(key.fingerprint(&item.hash)));
+        }
         if pack.is_empty() {
             return None;
         }

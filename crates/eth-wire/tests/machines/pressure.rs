@@ -294,3 +294,98 @@ fn calls_are_answered_in_whatever_order_and_by_the_memory_backends() {
     assert!(commands.iter().all(|command| script.node.replies.contains_key(command)));
     assert_eq!(script.node.chain.head().number, 0);
 }
+
+/// The connection to a peer has no memory for the last message that was put out.
+fn refuse_last(script: &mut Script, peer: PeerId) -> u64 {
+    let (to, message) = script.node.sent.pop_back().expect("something was put out");
+    assert_eq!(to, peer);
+    script.node.eth.handle_unsent(script.now, peer, &message);
+    script.node.pump(script.now);
+    message.code()
+}
+
+fn give_room(script: &mut Script, peer: PeerId) {
+    script.node.eth.handle_room(script.now, peer);
+    script.node.pump(script.now);
+}
+
+#[test]
+fn p13_an_answer_without_memory_waits_as_its_request_and_goes_when_there_is_room() {
+    let mut script = Script::new(EthVersion::Eth69);
+    [A, B].into_iter().for_each(|peer| script.greet(peer));
+    script.written(A);
+    let get = |id| EthMessage::GetBlockHeaders { id, query: HeadersQuery::from_number(0, 1) };
+    script.say(A, &get(7));
+    assert_eq!(refuse_last(&mut script, A), MessageKind::BlockHeaders.code());
+    // Neither what waits nor what comes goes out before there is room; others are served.
+    script.say(A, &get(8));
+    script.say(B, &get(9));
+    assert!(script.written(A).is_empty());
+    assert_eq!(script.written_of(B, MessageKind::BlockHeaders.code()).len(), 1);
+    assert_eq!(script.node.eth.holdings().unsent_len, 0, "no bytes are kept for it");
+    script.pass(SERVE_PATIENCE - SECOND);
+    give_room(&mut script, A);
+    let answers = script.written_of(A, MessageKind::BlockHeaders.code());
+    let ids: Vec<u64> = answers.iter().map(|answer| rlp::Rlp::new(answer).val_at(0).unwrap()).collect();
+    assert_eq!(ids, [7, 8]);
+    assert_eq!(script.fault_of(A), None);
+    assert_eq!(script.node.eth.counters().rejects.count(Reject::MemoryShort), 1);
+}
+
+#[test]
+fn p13_a_request_that_finds_no_memory_is_let_go_at_its_deadline_and_its_peer_stays() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    script.written(A);
+    let get = |id| EthMessage::GetBlockHeaders { id, query: HeadersQuery::from_number(0, 1) };
+    for id in 0..MAX_QUEUED_REQUESTS as u64 {
+        script.say(A, &get(id));
+    }
+    // All four were answered; memory was short for the last one, and then a fifth comes.
+    refuse_last(&mut script, A);
+    script.say(A, &get(4));
+    script.pass(SERVE_PATIENCE + SECOND);
+    assert_eq!(script.node.eth.counters().rejects.count(Reject::Unserved), 2);
+    assert!(!is_paused(&script, A) && script.fault_of(A).is_none());
+    script.written(A);
+    give_room(&mut script, A);
+    assert!(script.written(A).is_empty());
+    script.say(A, &get(5));
+    assert_eq!(script.written_of(A, MessageKind::BlockHeaders.code()).len(), 1);
+}
+
+#[test]
+fn p13_gossip_without_memory_is_announced_when_there_is_room() {
+    let mut script = Script::new(EthVersion::Eth69);
+    [A, B].into_iter().for_each(|peer| script.greet(peer));
+    [A, B].into_iter().for_each(|peer| _ = script.written(peer));
+    // The square root of two, rounded up: both get it in full.
+    let mut hashes = vec![transfer(1)];
+    script.node.submit(script.now, &hashes[0]);
+    let to_b = script.node.sent.iter().position(|(to, _)| *to == B).unwrap();
+    let of_b = script.node.sent.remove(to_b).unwrap();
+    script.node.sent.push_back(of_b);
+    assert_eq!(refuse_last(&mut script, B), MessageKind::Transactions.code());
+    // What is new meanwhile waits as well.
+    for number in 2..5 {
+        hashes.push(transfer(number));
+        script.node.submit(script.now, &transfer(number));
+        script.pass(SECOND);
+    }
+    assert!(script.written(B).is_empty() && !script.written(A).is_empty());
+    give_room(&mut script, B);
+    script.pass(SECOND);
+    let told = script.written(B);
+    let announced = told.iter().filter(|(code, _)| *code == MessageKind::NewPooledTransactionHashes.code());
+    let announced: Vec<u8> = announced.flat_map(|(_, payload)| payload.to_vec()).collect();
+    let hash = hashes[0].hash();
+    assert!(announced.windows(32).any(|window| window == hash.0), "the refused one is announced");
+    let full = told.iter().filter(|(code, _)| *code == MessageKind::Transactions.code());
+    let full: Vec<u8> = full.flat_map(|(_, payload)| payload.to_vec()).collect();
+    let whole = |transaction: &Transaction| {
+        let envelope = transaction.envelope();
+        full.windows(envelope.len()).any(|window| window == &envelope[..])
+    };
+    assert!(hashes[1..].iter().all(whole) && !whole(&hashes[0]));
+    assert_eq!(script.fault_of(B), None);
+}

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
 };
 
 use identity::Counters;
@@ -114,6 +115,16 @@ impl Link {
             }
             poll_fn(|cx| self.0.queue.poll_room(cx, len)).await;
         }
+    }
+
+    /// Whether [`Link::try_send`] would take a message of `len` bytes now, or the session has ended.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.0.queue.takes(len)
+    }
+
+    /// The same for whoever waits for it: the task is woken when it is worth asking again.
+    pub fn poll_room(&self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
+        self.0.queue.poll_room(cx, len)
     }
 
     /// For a protocol that keeps messages of the peer's in a queue of its own: what they take is to be told there.

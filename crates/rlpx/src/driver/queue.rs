@@ -100,6 +100,12 @@ impl<T> Queue<T> {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether an item of `len` bytes has room, or never will.
+    pub(super) fn takes(&self, len: usize) -> bool {
+        let state = self.lock();
+        state.closed || self.has_room(&state, len)
+    }
+
     /// Ready when an item of `len` bytes has room, or never will.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
         let mut state = self.lock();
