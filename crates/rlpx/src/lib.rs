@@ -138,8 +138,8 @@ pub use endings::Endings;
 pub use peer::{PeerId, PeerInfo};
 pub use server::CommandError;
 pub use server_config::{
-    MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE, RateLimits,
-    RotationTimes, ServerConfig, ServerTimes, Slots,
+    MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,
+    PEERS_PER_PROTECTED, RateLimits, RotationTimes, ServerConfig, ServerTimes, Slots,
 };
 pub use standing::Verdict;
 pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};

@@ -48,6 +48,10 @@ pub(crate) const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
 /// Misbehaviours within [`REPORT_MEMORY`] that count as malice: one may be a bug, three are a habit.
 pub(crate) const MAX_STRIKES: u32 = 3;
 
+/// One of so many peers that were dialed, and of those that came in, is protected by praise, the most praised first: so
+/// praise for all does not end rotation (go-ethereum `eth/dropper.go`: the top tenth of each pool).
+pub const PEERS_PER_PROTECTED: usize = 10;
+
 /// Connections that are being told why they end. Further ones are closed without a word.
 pub(crate) const MAX_GRACEFUL_CLOSERS: usize = 15;
 

@@ -14,8 +14,8 @@ use crate::{
 /// What the owner reports of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It served us: protected from rotation for [`RotationTimes::praise`](crate::RotationTimes::praise), and one
-    /// demerit less.
+    /// It served us: for [`RotationTimes::praise`](crate::RotationTimes::praise) among those of whom rotation spares the
+    /// most praised, one in [`PEERS_PER_PROTECTED`](crate::PEERS_PER_PROTECTED), and one demerit less.
     Good,
     /// It is of little use: one demerit, and no protection. Among those that may go, rotation takes who has the most.
     Useless,
@@ -29,6 +29,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     praised_until: Option<Instant>,
+    praises: u32,
     demerits: u32,
     strikes: u32,
 }
@@ -54,10 +55,12 @@ impl Standings {
         match verdict {
             Verdict::Good => {
                 standing.praised_until = now.checked_add(times.rotation.praise);
+                standing.praises = standing.praises.saturating_add(1);
                 standing.demerits = standing.demerits.saturating_sub(1);
             }
             Verdict::Useless | Verdict::Misbehaved => {
                 standing.praised_until = None;
+                standing.praises = 0;
                 standing.demerits = standing.demerits.saturating_add(1);
                 standing.strikes += u32::from(verdict == Verdict::Misbehaved);
             }
@@ -74,8 +77,10 @@ impl Standings {
         false
     }
 
-    pub(crate) fn is_praised(&self, now: Instant, node_id: &NodeId) -> bool {
-        self.0.find(now, node_id).and_then(|standing| standing.praised_until).is_some_and(|end| end > now)
+    /// How often the node was praised, if that still counts.
+    pub(crate) fn praises(&self, now: Instant, node_id: &NodeId) -> Option<u32> {
+        let standing = self.0.find(now, node_id)?;
+        standing.praised_until.filter(|end| *end > now).map(|_| standing.praises)
     }
 
     pub(crate) fn demerits(&self, now: Instant, node_id: &NodeId) -> u32 {

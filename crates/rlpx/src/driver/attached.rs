@@ -10,19 +10,26 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     link::{Exit, Link},
     now,
+    peer_task::Report,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
     throttle::Gate,
     traffic::{Counts, Traffic},
 };
 use crate::{
-    CapabilityName, Message, Refusal, Session, SessionEnd, SharedMessage, p2p::DisconnectReason,
-    peer::PeerInfo, status::Live, tally::ProtocolTally,
+    CapabilityName, Message, Refusal, Session, SessionEnd, SharedMessage,
+    p2p::DisconnectReason,
+    peer::{PeerId, PeerInfo},
+    status::Live,
+    tally::ProtocolTally,
 };
 
 /// One protocol of one peer.
@@ -85,10 +92,11 @@ impl Attached {
         info: &Arc<PeerInfo>,
         stall_limit: Duration,
         (counts, purse): (Counts, &Arc<Purse>),
+        reports: mpsc::Sender<(PeerId, Report)>,
     ) -> Result<Self, DisconnectReason> {
         let mut attached = Self {
             seats: Vec::new(),
-            exit: Arc::new(Exit::new(counts.refusals.clone())),
+            exit: Arc::new(Exit::new(counts.refusals.clone(), reports)),
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
             held: Held::new(Arc::clone(purse)),

@@ -9,14 +9,15 @@ use std::{
 };
 
 use identity::Counters;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
+    peer_task::Report,
     pool::{Held, Purse},
     queue::{PushError, Queue},
 };
 use crate::{
-    Details, Refusal, SendError, SharedMessage,
+    Details, Refusal, SendError, SharedMessage, Verdict,
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
     p2p::DisconnectReason,
@@ -45,11 +46,16 @@ pub(super) struct Exit {
     reason: OnceLock<DisconnectReason>,
     given: Notify,
     refusals: Counters<Refusal>,
+    reports: mpsc::Sender<(PeerId, Report)>,
 }
 
 impl Exit {
-    pub(super) fn new(refusals: Counters<Refusal>) -> Self {
-        Self { reason: OnceLock::new(), given: Notify::new(), refusals }
+    pub(super) fn new(refusals: Counters<Refusal>, reports: mpsc::Sender<(PeerId, Report)>) -> Self {
+        Self { reason: OnceLock::new(), given: Notify::new(), refusals, reports }
+    }
+
+    fn report(&self, peer_id: PeerId, verdict: Verdict) {
+        let _ = self.reports.try_send((peer_id, Report::Verdict(verdict)));
     }
 
     /// The first reason counts.
@@ -136,6 +142,12 @@ impl Link {
     /// before: at most [`MAX_DETAILS`](crate::MAX_DETAILS), each text cut at [`MAX_DETAIL_LEN`](crate::MAX_DETAIL_LEN).
     pub fn describe(&self, details: Details) {
         self.0.live.describe(self.0.seat, details);
+    }
+
+    /// Says how the peer serves, as [`Server::report`](crate::Server::report) does. An opinion and no order: it is lost
+    /// while the server is behind.
+    pub fn report(&self, verdict: Verdict) {
+        self.0.exit.report(self.0.peer_id, verdict);
     }
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.

@@ -20,7 +20,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
+    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability, Verdict,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     rtt::Rtt,
@@ -52,6 +52,8 @@ pub(super) enum Report {
     Authenticated(PublicKey),
     /// Hello came; so many capabilities are shared.
     Hello(usize),
+    /// A protocol says how the peer serves.
+    Verdict(Verdict),
     /// The protocols have been told of the peer.
     Established(Arc<PeerInfo>),
 }
@@ -266,8 +268,14 @@ impl PeerTask {
             connected_at: now().instant,
             live: Arc::clone(self.wire.live()),
         });
-        let Common { protocols, times, counts, .. } = &*self.common;
-        match Attached::new(protocols, &info, times.protocol_stall, (counts.clone(), self.account.purse())) {
+        let Common { protocols, times, counts, reports, .. } = &*self.common;
+        match Attached::new(
+            protocols,
+            &info,
+            times.protocol_stall,
+            (counts.clone(), self.account.purse()),
+            reports.clone(),
+        ) {
             Ok(attached) => {
                 self.attached = Some(attached);
                 self.wire.session().admit(now());

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use identity::Enr;
 
 use super::link::Link;
 use crate::{PeerInfo, SessionEnd, config::MAX_MESSAGE_LEN, p2p::DisconnectReason};
@@ -37,7 +38,13 @@ pub trait Protocol: Send + Sync + 'static {
         MAX_MESSAGE_LEN
     }
 
-    /// Entries for the node's own record: keys with RLP values. Default: none.
+    /// Whether a node with this record, or with none that is known, is worth a dial; None when the protocol does not mind.
+    /// Nodes that no protocol wants are not dialed while one minds; static peers always are. Default: None.
+    fn wants(&self, _record: Option<&Enr>) -> Option<bool> {
+        None
+    }
+
+    /// Entries for the node's own record: keys with RLP values. Asked again now and then. Default: none.
     fn enr_entries(&self) -> Vec<(String, Bytes)> {
         Vec::new()
     }

@@ -170,6 +170,11 @@ impl ServerTask {
                 live.public_key = Some(remote);
                 self.machine.handle_authenticated(now(), id, remote);
             }
+            Report::Verdict(verdict) => {
+                if let Some(public_key) = live.public_key {
+                    self.machine.report(now(), public_key.node_id(), verdict);
+                }
+            }
             Report::Hello(shared_count) => self.machine.handle_hello(now(), id, shared_count),
             Report::Established(info) => {
                 live.info = Some(Arc::clone(&info));

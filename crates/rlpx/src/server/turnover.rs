@@ -1,6 +1,8 @@
 //! Turnover: one peer of a full server makes room for another from time to time, so that neither zombies nor crawlers
 //! hold its slots for good. As in go-ethereum, those who were dialed and those who came in are full by themselves.
 
+use std::{cmp::Reverse, collections::BTreeSet};
+
 use identity::Now;
 
 use super::Server;
@@ -9,6 +11,7 @@ use crate::{
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Entry, Stage},
+    server_config::PEERS_PER_PROTECTED,
 };
 
 impl Server {
@@ -42,9 +45,32 @@ impl Server {
         self.begin_rotation(now);
     }
 
-    /// Peers that may go, with their demerits: of a full pool, old enough, neither static, trusted nor praised.
+    /// The most praised peers of each pool, as many as praise protects; of equals those who came first.
+    fn protected(&self, now: Now) -> BTreeSet<PeerId> {
+        let mut protected = BTreeSet::new();
+        for inbound in [true, false] {
+            let pool = self
+                .peers
+                .iter()
+                .filter(|(_, entry)| entry.stage == Stage::Established && entry.is_inbound() == inbound);
+            let mut praised = Vec::new();
+            let mut count = 0usize;
+            for (id, entry) in pool {
+                count += 1;
+                let praises = entry.node_id.and_then(|node_id| self.standings.praises(now.instant, &node_id));
+                praised.extend(praises.map(|praises| (Reverse(praises), id)));
+            }
+            praised.sort_unstable();
+            let places = count.div_ceil(PEERS_PER_PROTECTED);
+            protected.extend(praised.into_iter().take(places).map(|(_, id)| id));
+        }
+        protected
+    }
+
+    /// Peers that may go, with their demerits: of a full pool, old enough, neither static, trusted nor protected by praise.
     fn dispensable(&self, now: Now) -> Vec<(u32, PeerId)> {
         let (inbound, outbound) = (self.inbound_is_full(), self.outbound_is_full());
+        let protected = self.protected(now);
         let min_age = self.config.times.rotation.min_age;
         let may_go = |entry: &Entry| {
             let age = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
@@ -54,7 +80,7 @@ impl Server {
         let judged = self.peers.iter().filter(|(_, entry)| may_go(entry)).filter_map(|(id, entry)| {
             let node_id = entry.node_id?;
             let (is_static, is_trusted) = self.privileges(&node_id);
-            let stays = is_static || is_trusted || self.standings.is_praised(now.instant, &node_id);
+            let stays = is_static || is_trusted || protected.contains(&id);
             (!stays).then(|| (self.standings.demerits(now.instant, &node_id), id))
         });
         judged.collect()

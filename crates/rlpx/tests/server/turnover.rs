@@ -185,3 +185,28 @@ fn s02_the_intervals_are_the_owners() {
     let gone = rotations(&mut story, 10 * MINUTE);
     assert!(gone.len() == 1 && gone[0].0 == MINUTE, "{gone:?}");
 }
+
+#[test]
+fn s02_praise_for_all_does_not_end_rotation_and_the_most_praised_tenth_stays() {
+    let (mut story, peers) = full(5, 20, ServerConfig::default());
+    let mut gone = BTreeSet::new();
+    let mut next = 100;
+    for _ in 0..120 {
+        // Everybody is praised in every interval, and two of them twice.
+        for number in (1..=20).chain([3, 4]).chain(100..next) {
+            story.server.report(story.now, key(number).node_id(), Verdict::Good);
+        }
+        for (_, id) in rotations(&mut story, 5 * MINUTE) {
+            gone.insert(id);
+            come_in(&mut story, next);
+            next += 1;
+        }
+    }
+    let first_gone: Vec<usize> = (0..20).filter(|index| gone.contains(&peers[*index])).collect();
+    let all_but_two: Vec<usize> = (0..20).filter(|index| ![2, 3].contains(index)).collect();
+    assert_eq!(first_gone, all_but_two);
+    // One word against it, and a peer is protected no longer.
+    story.server.report(story.now, key(3).node_id(), Verdict::Useless);
+    let (_, id) = rotations(&mut story, 8 * MINUTE)[0];
+    assert_eq!(id, peers[2], "the first to go has the most demerits");
+}
