@@ -88,6 +88,9 @@ pub const MIN_TRACKED_HASHES_PER_PEER: usize = 64;
 /// By how many bytes an announced size may be wrong (go-ethereum: 8); beyond, the announcer is disconnected.
 pub const MAX_ANNOUNCED_SIZE_DIFFERENCE: u32 = 8;
 
+/// The transport is told good of a peer once in this time, and bad; praise holds ten minutes there.
+pub const VERDICT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// After so many requests without an answer, or with an empty one, in a row a peer is asked last.
 pub const STRIKES_TO_BE_LAST: u32 = 3;
 

@@ -11,6 +11,7 @@ use rlpx::PeerId;
 
 use crate::{
     EthVersion, Hash,
+    eth::Conduct,
     fault::PeerFault,
     gossip::queue::HashQueue,
     known::{Fingerprint, KnownSet},
@@ -111,8 +112,8 @@ pub(crate) struct Peer {
     pub(crate) serving: Serving,
     /// What of its gossip waits for the backend.
     pub(crate) backlog: Backlog,
-    /// Answers in a row that were empty or did not come.
-    pub(crate) strikes: u32,
+    /// How it serves.
+    pub(crate) conduct: Conduct,
     /// Whether its connection was told to leave its messages unread.
     pub(crate) paused: bool,
     /// When it needs attention next.
@@ -138,7 +139,7 @@ impl Peer {
             telling: Telling::new(head),
             serving: Serving::default(),
             backlog: Backlog::default(),
-            strikes: 0,
+            conduct: Conduct::default(),
             paused: false,
             wake_at: None,
         }

@@ -270,7 +270,7 @@ impl Scene {
                     Some(held) => held.push_back((ticket, call)),
                     None => self.call(ticket, call),
                 },
-                Output::Reading { .. } | Output::Reply { .. } | Output::Event(_) => {}
+                Output::Report { .. } | Output::Reading { .. } | Output::Reply { .. } | Output::Event(_) => {}
             }
         }
         assert!(count <= MAX_OUTPUTS + len / 32, "{count} outputs for {len} bytes");

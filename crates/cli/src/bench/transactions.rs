@@ -113,7 +113,11 @@ fn drain(eth: &mut Eth, now: Now) {
                 eth.handle_backend(now, ticket, answer);
             }
             Output::Send { peer, message } => eth.handle_credit(now, peer, 1, message.payload().len()),
-            Output::Disconnect { .. } | Output::Reading { .. } | Output::Reply { .. } | Output::Event(_) => {}
+            Output::Disconnect { .. }
+            | Output::Report { .. }
+            | Output::Reading { .. }
+            | Output::Reply { .. }
+            | Output::Event(_) => {}
         }
     }
 }

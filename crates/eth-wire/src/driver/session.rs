@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use identity::Enr;
 use rlpx::{
     DisconnectReason, Link, PeerId, PeerInfo, Protocol, ProtocolSession, ProtocolVersion, SessionEnd,
 };
@@ -54,6 +55,11 @@ impl Protocol for EthProtocol {
 
     fn enr_entries(&self) -> Vec<(String, Bytes)> {
         vec![(ENR_KEY.to_owned(), self.filter.fork_id().to_enr_value())]
+    }
+
+    /// As in go-ethereum a node whose record names no fork id that fits is not of this chain.
+    fn wants(&self, record: Option<&Enr>) -> Option<bool> {
+        Some(record.is_some_and(|record| self.filter.accepts_enr(record)))
     }
 
     fn max_message_len(&self) -> usize {

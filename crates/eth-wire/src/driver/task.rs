@@ -231,6 +231,11 @@ impl Task {
                         link.disconnect(reason);
                     }
                 }
+                Output::Report { peer, verdict } => {
+                    if let Some(link) = self.links.get(&peer) {
+                        link.report(verdict);
+                    }
+                }
                 Output::Reading { peer, paused } => self.inbox.set_paused(peer, paused),
                 Output::Backend { ticket, call } => self.backend.submit(ticket, call),
                 Output::Reply { command, reply } => {

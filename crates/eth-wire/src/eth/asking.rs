@@ -80,7 +80,7 @@ impl Eth {
                 (_, Some(Position::Range(_) | Position::Head { .. }) | None) => false,
             };
             let behind = u64::MAX - peer.latest().unwrap_or(0);
-            (peer.strikes >= STRIKES_TO_BE_LAST, lacks, self.requests.waiting_of(id), behind, id)
+            (peer.conduct.strikes >= STRIKES_TO_BE_LAST, lacks, self.requests.waiting_of(id), behind, id)
         };
         ready.map(rank).min().map(|(.., id)| id)
     }
@@ -126,9 +126,7 @@ impl Eth {
                     | UnmatchedAnswer::TooManyItems),
                 ) => return self.disconnect(now, id, error.into()),
             };
-        if let Some(peer) = self.peers.of_mut(id) {
-            peer.strikes = if answer.is_empty() { peer.strikes.saturating_add(1) } else { 0 };
-        }
+        self.judge_answer(now, id, answer.is_empty());
         match (purpose, answer) {
             (Purpose::Owner(command, request), answer) => {
                 self.handle_owners(now, id, command, &request, answer);
@@ -147,8 +145,21 @@ impl Eth {
         }
     }
 
+    /// An answer came, or its time has passed.
+    fn judge_answer(&mut self, now: Now, id: PeerId, is_empty: bool) {
+        let Some(peer) = self.peers.of_mut(id) else { return };
+        let strikes = if is_empty { peer.conduct.strikes.saturating_add(1) } else { 0 };
+        peer.conduct.strikes = strikes;
+        if strikes >= STRIKES_TO_BE_LAST {
+            self.blame(now, id);
+        }
+    }
+
     fn handle_owners(&mut self, now: Now, id: PeerId, command: CommandId, request: &Request, answer: Answer) {
         if fits(request, &answer) {
+            if !answer.is_empty() {
+                self.praise(now, id);
+            }
             return self.reply(Some(command), Reply::Answer(id, answer));
         }
         self.fail(Some(command), RequestError::WrongAnswer);
@@ -157,9 +168,7 @@ impl Eth {
 
     pub(super) fn expire_requests(&mut self, now: Now) {
         while let Some(ended) = self.requests.next_expired(now) {
-            if let Some(peer) = self.peers.of_mut(ended.peer) {
-                peer.strikes = peer.strikes.saturating_add(1);
-            }
+            self.judge_answer(now, ended.peer, true);
             self.counters.rejects.add(Reject::RequestTimeout);
             self.handle_unanswered(now, ended, RequestError::TimedOut);
         }

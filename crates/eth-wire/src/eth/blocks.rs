@@ -198,8 +198,9 @@ impl Eth {
         let header = &candidate.block.header;
         let (hash, number) = (header.hash, header.number);
         self.blocks.recent.insert(hash);
-        if candidate.source.is_some() {
+        if let Some(source) = candidate.source {
             self.counters.deliveries.add(Delivery::Block);
+            self.praise(now, source);
         }
         self.event(EthEvent::BlockImported { hash, number, peer: candidate.source, is_head });
         // Of a block beside the head only its sender's word is known.

@@ -153,7 +153,7 @@ impl Eth {
         }
         match (errand, answer) {
             (Errand::Insert(insertion), BackendAnswer::Inserted(results)) => {
-                self.handle_inserted(insertion, &results);
+                self.handle_inserted(now, insertion, &results);
             }
             (Errand::Announced { peer, .. }, BackendAnswer::Announcements(lacking)) => {
                 self.handle_lacking(now, peer, lacking);

@@ -3,7 +3,7 @@
 //!
 //! One file a concern: `peering` (handshake, leaving, time), `incoming` (which message goes where), `transactions`,
 //! `blocks` and `branches`, `asking` (requests of the owner), `serving` (requests of peers), `calls` (the backend),
-//! `unsent` (what found no memory).
+//! `unsent` (what found no memory), `verdicts` (how peers serve).
 
 mod asking;
 mod blocks;
@@ -15,6 +15,7 @@ mod peering;
 mod serving;
 mod transactions;
 mod unsent;
+mod verdicts;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,6 +27,8 @@ use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 use rlpx::PeerId;
 
 pub use output::{CommandId, EthEvent, EthPeerInfo, Output, Reply, RequestError};
+
+pub(crate) use verdicts::Conduct;
 
 pub use crate::fault::PeerFault;
 

@@ -2,7 +2,7 @@
 //! What a peer can have done wrong is `fault`'s.
 
 use identity::NodeId;
-use rlpx::{DisconnectReason, PeerId, SharedMessage};
+use rlpx::{DisconnectReason, PeerId, SharedMessage, Verdict};
 
 use crate::{
     Answer, BlockRange, EthVersion, Hash, Insert, Offer, Position,
@@ -32,6 +32,13 @@ pub enum Output {
         reason: DisconnectReason,
         /// What was wrong.
         fault: PeerFault,
+    },
+    /// Tell the transport how a peer serves.
+    Report {
+        /// Which peer.
+        peer: PeerId,
+        /// How.
+        verdict: Verdict,
     },
     /// Leave the peer's messages unread, or read them again.
     Reading {

@@ -138,7 +138,8 @@ impl Eth {
         let Some(peer) = self.peers.of_mut(id) else { return };
         let since = peer.range_updated_at.map(|at| now.instant.saturating_duration_since(at));
         if since.is_some_and(|since| since < BLOCK_RANGE_INTERVAL) {
-            return self.reject(Reject::RangeFlood, 1);
+            self.reject(Reject::RangeFlood, 1);
+            return self.blame(now, id);
         }
         peer.range_updated_at = Some(now.instant);
         peer.position = Some(Position::Range(range));

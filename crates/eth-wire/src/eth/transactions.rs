@@ -174,7 +174,7 @@ impl Eth {
     }
 
     /// The pool has judged transactions: new ones are told on.
-    pub(super) fn handle_inserted(&mut self, insertion: Insertion, results: &[Insert]) {
+    pub(super) fn handle_inserted(&mut self, now: Now, insertion: Insertion, results: &[Insert]) {
         let Insertion { from, transactions, announce_only, command } = insertion;
         let (mut new, mut known) = (Vec::new(), 0);
         for (transaction, result) in transactions.iter().zip(results) {
@@ -195,7 +195,13 @@ impl Eth {
                 Insert::Full => self.reject(Reject::PoolFull, 1),
             }
         }
-        if from.is_some() {
+        if let Some(peer) = from {
+            let invalid = results.iter().filter(|result| matches!(result, Insert::Invalid(_))).count();
+            if invalid * 2 > results.len() {
+                self.blame(now, peer);
+            } else if !new.is_empty() {
+                self.praise(now, peer);
+            }
             self.counters.deliveries.add_many(Delivery::Transaction, new.len() as u64);
             self.counters.deliveries.add_many(Delivery::TransactionAgain, known as u64);
         }

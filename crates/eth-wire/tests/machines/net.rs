@@ -15,7 +15,7 @@ use eth_wire::{
 };
 use identity::{NodeId, NodeKey, Now};
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
-use rlpx::{DisconnectReason, PeerId, SharedMessage};
+use rlpx::{DisconnectReason, PeerId, SharedMessage, Verdict};
 
 pub(crate) const CHAIN_ID: u64 = 1_337;
 pub(crate) const CREDIT: usize = 1 << 20;
@@ -64,6 +64,7 @@ pub(crate) struct Node {
     pub(crate) paused: BTreeMap<PeerId, bool>,
     pub(crate) replies: BTreeMap<CommandId, Reply>,
     pub(crate) events: Vec<EthEvent>,
+    pub(crate) reports: Vec<(PeerId, Verdict)>,
     /// Calls are kept here instead of being run.
     pub(crate) held: Option<VecDeque<(BackendTicket, BackendCall)>>,
 }
@@ -80,6 +81,7 @@ impl Node {
             paused: BTreeMap::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
+            reports: Vec::new(),
             held: None,
         }
     }
@@ -90,6 +92,7 @@ impl Node {
             match output {
                 Output::Send { peer, message } => self.sent.push_back((peer, message)),
                 Output::Disconnect { peer, reason, fault } => self.disconnected.push((peer, reason, fault)),
+                Output::Report { peer, verdict } => self.reports.push((peer, verdict)),
                 Output::Reading { peer, paused } => _ = self.paused.insert(peer, paused),
                 Output::Backend { ticket, call } => match &mut self.held {
                     Some(held) => held.push_back((ticket, call)),

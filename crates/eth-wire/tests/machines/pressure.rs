@@ -7,11 +7,12 @@ use eth_wire::{
     RequestError, Status, Transaction,
     machine_config::{
         ANSWER_BYTES_PER_SECOND, BACKEND_PATIENCE, MAX_BACKEND_CALLS_PER_PEER, MAX_QUEUED_HASHES,
-        MAX_QUEUED_REQUESTS, MAX_SERVE_CALLS, SERVE_PATIENCE,
+        MAX_QUEUED_REQUESTS, MAX_SERVE_CALLS, REQUEST_TIMEOUT, SERVE_PATIENCE, STRIKES_TO_BE_LAST,
+        VERDICT_INTERVAL,
     },
 };
 use identity::Prefix;
-use rlpx::PeerId;
+use rlpx::{PeerId, Verdict};
 
 use crate::net::{CREDIT, Script, genesis, large_transfer, node_id, status, transfer};
 
@@ -388,4 +389,36 @@ fn p13_gossip_without_memory_is_announced_when_there_is_room() {
     };
     assert!(hashes[1..].iter().all(whole) && !whole(&hashes[0]));
     assert_eq!(script.fault_of(B), None);
+}
+
+#[test]
+fn s02_who_delivers_first_is_praised_once_in_a_while_and_who_delivers_nothing_new_is_not() {
+    let mut script = Script::new(EthVersion::Eth69);
+    [A, B].into_iter().for_each(|peer| script.greet(peer));
+    for number in 0..10 {
+        script.say(A, &push(&[transfer(number)]));
+        script.say(B, &push(&[transfer(number)]));
+    }
+    assert_eq!(script.node.reports, [(A, Verdict::Good)]);
+    script.pass(VERDICT_INTERVAL);
+    script.say(A, &push(&[transfer(10)]));
+    assert_eq!(script.node.reports, [(A, Verdict::Good); 2]);
+}
+
+#[test]
+fn s02_who_floods_or_never_answers_is_blamed_and_stays() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    let range = EthMessage::BlockRangeUpdate(script.node.chain.head().range());
+    (0..5).for_each(|_| script.say(A, &range));
+    assert_eq!(script.node.reports, [(A, Verdict::Useless)]);
+    script.pass(VERDICT_INTERVAL);
+    let ask = Request::Headers(HeadersQuery::from_number(0, 1));
+    for _ in 0..STRIKES_TO_BE_LAST {
+        script.node.eth.request(script.now, Some(A), ask.clone(), None).unwrap();
+        script.node.pump(script.now);
+        script.pass(REQUEST_TIMEOUT + SECOND);
+    }
+    assert_eq!(script.node.reports, [(A, Verdict::Useless); 2]);
+    assert_eq!(script.fault_of(A), None);
 }

@@ -166,6 +166,12 @@ impl Node {
                     self.accusations.push(fault);
                     self.order(peer, |session| session.disconnect(now, reason));
                 }
+                EthOutput::Report { peer, verdict } => {
+                    let session = self.connections.get(peer).and_then(Connection::session);
+                    if let Some(remote) = session.and_then(|session| session.remote()) {
+                        self.server.report(now, remote.node_id(), verdict);
+                    }
+                }
                 EthOutput::Reading { peer, paused } => {
                     self.order(peer, |session| session.pause_reading(now, paused));
                 }
