@@ -177,7 +177,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Speaks `protocol` with peers that have it too.
+    /// Speaks `protocol` with peers that have it too. Its entries go into the node's record, and of nodes that are found those
+    /// are dialed that it wants.
     #[must_use]
     pub fn protocol(mut self, protocol: impl Protocol) -> Self {
         self.protocols.push(Arc::new(protocol));
@@ -214,8 +215,8 @@ impl NodeBuilder {
         let discovery =
             udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
         let discovery = discovery.transpose().map_err(StartError::Discovery)?;
-        let filter = eth.as_ref().map(eth_wire::EthHandle::fork_filter);
-        let candidates = discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), filter));
+        let candidates =
+            discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), self.protocols.clone()));
         let server = start_server(curve, tcp, self.server, self.client_name, &self.protocols, candidates)?;
         Ok(Node::new(Parts {
             endpoint,

@@ -2,17 +2,21 @@
 //! that joins them. Each layer decides what it tells (rlpx, `driver/event.rs`; eth-wire, `eth/output.rs`); discovery
 //! tells nothing here: it is asked through its own handle.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use eth_wire::EthEvent;
 use identity::Endpoint;
 use rlpx::{NatChanges, nat::External};
-use tokio::{sync::broadcast, task::JoinHandle};
+use tokio::{sync::broadcast, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::shared::Shared;
 
 /// Events kept for a slow reader; older ones are dropped and counted in [`NodeEvent::Lagged`].
 pub const MAX_EVENTS: usize = 1_024;
+
+/// How often the protocols are asked whether their entries in the node's record have changed: a fork may pass while the chain
+/// moves by itself.
+const RECORD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Something that happened at a node.
 #[derive(Clone, Debug)]
@@ -67,8 +71,14 @@ struct Streams {
 }
 
 async fn run(shared: Arc<Shared>, mut streams: Streams, events: broadcast::Sender<NodeEvent>) {
+    let mut look = tokio::time::interval(RECORD_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let event = tokio::select! {
+            _ = look.tick() => {
+                shared.refresh_record(shared.endpoint()).await;
+                continue;
+            }
             event = streams.transport.next() => match event {
                 Some(event) => NodeEvent::Transport(event),
                 None => return,

@@ -89,6 +89,11 @@ impl Node {
         self.0.shared.record()
     }
 
+    /// Makes a new record when the entries of a protocol have changed. Done by itself every ten seconds.
+    pub async fn refresh_record(&self) {
+        self.0.shared.refresh_record(self.0.shared.endpoint()).await;
+    }
+
     /// Discovery, unless the node takes no part in it.
     pub fn discovery(&self) -> Option<&Discv4> {
         self.0.shared.discovery.as_ref()

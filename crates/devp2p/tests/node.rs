@@ -129,3 +129,41 @@ async fn a_node_without_discovery_has_no_udp_port() {
     assert_eq!(node.traffic(), devp2p::Traffic::default());
     node.shutdown().await;
 }
+
+/// A protocol that nobody speaks, with one entry in the record.
+struct Entry(Arc<std::sync::atomic::AtomicU8>);
+
+impl rlpx::Protocol for Entry {
+    fn name(&self) -> &str {
+        "entry"
+    }
+
+    fn versions(&self) -> &[rlpx::ProtocolVersion] {
+        &[rlpx::ProtocolVersion { version: 1, message_count: 1 }]
+    }
+
+    fn enr_entries(&self) -> Vec<(String, bytes::Bytes)> {
+        let value = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        vec![("entry".to_owned(), bytes::Bytes::copy_from_slice(&[value]))]
+    }
+
+    fn connect(&self, _: Arc<rlpx::PeerInfo>, _: u32, _: rlpx::Link) -> Box<dyn rlpx::ProtocolSession> {
+        unreachable!("nobody connects")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protocols_entries_are_in_the_record_and_follow_it() {
+    let value = Arc::new(std::sync::atomic::AtomicU8::new(5));
+    let node = builder(61).protocol(Entry(Arc::clone(&value))).start().await.unwrap();
+    let first = node.enr();
+    assert_eq!(first.entry("entry"), Some(&[5][..]));
+    node.refresh_record().await;
+    assert_eq!(node.enr().seq(), first.seq(), "nothing has changed");
+    value.store(6, std::sync::atomic::Ordering::Relaxed);
+    node.refresh_record().await;
+    assert_eq!((node.enr().entry("entry"), node.enr().seq()), (Some(&[6][..]), first.seq() + 1));
+    let discovery = node.discovery().unwrap();
+    assert_eq!(discovery.local_enr().seq(), first.seq() + 1, "discovery serves it");
+    node.shutdown().await;
+}
