@@ -6,9 +6,11 @@
 mod bad_input;
 mod bench;
 mod devnet;
+mod hostile;
 mod nat;
 mod node;
 mod sim;
+mod stranger;
 
 use std::process::{Command, Output, Stdio};
 

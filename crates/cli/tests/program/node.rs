@@ -17,27 +17,41 @@ use crate::{devp2p, run, text};
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A node of the program, ended with the test.
-struct Running {
+pub(crate) struct Running {
     child: Option<Child>,
-    enode: String,
+    pub(crate) enode: String,
     enr: String,
 }
 
 impl Running {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_logging(arguments, Stdio::inherit())
+    }
+
+    /// The same with its log in `log`.
+    pub(crate) fn start_logging(arguments: &[&str], log: impl Into<Stdio>) -> Self {
         let mut command = devp2p(&["node", "--port", "0"]);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().expect("the node says who it is").unwrap();
         let (enode, enr) = (line(), line());
         Self { child: Some(child), enode, enr }
     }
 
-    /// Sends SIGTERM and waits for the end, not for ever.
-    fn terminate(mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        let pid = child.id().to_string();
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn signal(&self) {
+        let pid = self.process_id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Sends SIGTERM and waits for the end, not for ever.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal();
+        let mut child = self.child.take().unwrap();
         let (sender, ended) = mpsc::sync_channel(1);
         let waiting = thread::spawn(move || sender.send(child.wait().unwrap()));
         let status = ended.recv_timeout(SHUTDOWN_LIMIT).expect("the node ends in time");

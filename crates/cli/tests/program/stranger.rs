@@ -1,0 +1,239 @@
+//! A peer that a test plays against the program over TCP, in either role: true up to a byte of its choice, where it hangs up
+//! or goes on as slowly as it can. What it may say after the handshake is the test's too.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use devp2p::identity::{Enode, NodeKey, PublicKey};
+use rlpx::{
+    BASE_MESSAGE_COUNT, Capability, CapabilityName, Hello,
+    testing::{Role, ScriptedPeer, curve},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt::set_socket_linger,
+};
+
+/// Codes on the wire: of the base protocol (`rlpx.md`), and of eth where nothing else is shared.
+const DISCONNECT: u64 = 0x01;
+pub(crate) const STATUS: u64 = BASE_MESSAGE_COUNT;
+
+/// Longer than the program lets anybody wait who says nothing.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+/// Between two bytes of who is slow.
+const DRIP: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+/// For the program to close what the other end has closed: well below the 5 s after which it closes by itself.
+const CLOSING_LIMIT: Duration = Duration::from_secs(3);
+/// Between two looks whether sockets are closed, and how many there are: as long.
+const PAUSE: Duration = Duration::from_millis(20);
+const MAX_LOOKS: u32 = 150;
+
+/// How a connection is hung up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HangUp {
+    /// Closed.
+    Fin,
+    /// Aborted.
+    Rst,
+    /// Closed one way, and read to the end.
+    Half,
+}
+
+/// A stream that is written to at full speed for some bytes; what comes after them is `then`'s.
+pub(crate) struct Paced {
+    pub(crate) stream: TcpStream,
+    pub(crate) written: usize,
+    free: usize,
+    then: Then,
+    /// Bytes that were written one by one.
+    pub(crate) drips: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Then {
+    /// Writing fails.
+    Stop,
+    /// Writing goes on, a byte each half second, until the other end has closed.
+    Drip,
+}
+
+impl Paced {
+    pub(crate) fn new(stream: TcpStream, free: usize, then: Then) -> Self {
+        stream.set_read_timeout(Some(READ_LIMIT)).unwrap();
+        Self { stream, written: 0, free, then, drips: 0 }
+    }
+
+    /// A stream without a limit.
+    pub(crate) fn free(stream: TcpStream) -> Self {
+        Self::new(stream, usize::MAX, Then::Stop)
+    }
+
+    /// Waits the time between two bytes, or until the other end closes: whether it has.
+    fn is_closed(&self) -> bool {
+        let closing = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut polled = [PollFd::new(&self.stream, closing)];
+        poll(&mut polled, Some(&DRIP)).unwrap() > 0
+    }
+
+    pub(crate) fn hang_up(mut self, how: HangUp) {
+        match how {
+            HangUp::Fin => {}
+            HangUp::Rst => set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap(),
+            HangUp::Half => {
+                self.stream.shutdown(Shutdown::Write).unwrap();
+                self.stream.set_read_timeout(Some(CLOSING_LIMIT)).unwrap();
+                if let Err(error) = self.stream.read_to_end(&mut Vec::new()) {
+                    // The program may have had something unread.
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "not closed in time");
+                }
+            }
+        }
+    }
+}
+
+impl Read for Paced {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.free.saturating_sub(self.written);
+        let taken = match (room, self.then) {
+            (0, Then::Stop) => return Err(io::ErrorKind::BrokenPipe.into()),
+            (0, Then::Drip) if self.is_closed() => return Err(io::ErrorKind::BrokenPipe.into()),
+            (0, Then::Drip) => {
+                self.drips += 1;
+                1
+            }
+            (room, _) => room.min(bytes.len()),
+        };
+        let taken = self.stream.write(&bytes[..taken])?;
+        self.written += taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The key that `secret` makes.
+pub(crate) fn key(secret: u8) -> Arc<NodeKey> {
+    Arc::new(NodeKey::from_bytes(&[secret; 32]).unwrap())
+}
+
+/// Where the program listens.
+pub(crate) fn address(enode: &str) -> SocketAddr {
+    enode.parse::<Enode>().unwrap().endpoint().unwrap().tcp_addr().unwrap()
+}
+
+/// What the node with `public_key` says of itself: version 4, so that nothing is compressed, and eth/69.
+pub(crate) fn hello(public_key: PublicKey) -> Hello {
+    let eth = Capability { name: CapabilityName::new("eth").unwrap(), version: 69 };
+    let name = "stranger".to_owned();
+    Hello { protocol_version: 4, client_name: name, capabilities: vec![eth], listen_port: 0, public_key }
+}
+
+/// A connection past the encrypted handshake.
+pub(crate) struct Stranger<'a> {
+    pub(crate) wire: &'a mut Paced,
+    peer: ScriptedPeer,
+}
+
+impl<'a> Stranger<'a> {
+    /// The same bytes each time that keys and role are the same; the program's key is `remote`.
+    pub(crate) fn shake_hands(
+        wire: &'a mut Paced,
+        role: Role,
+        own: &Arc<NodeKey>,
+        remote: PublicKey,
+    ) -> io::Result<Self> {
+        let curve = &mut curve(Arc::clone(own), 1);
+        let peer = ScriptedPeer::connect_over(role, wire, (own.public_key(), remote), curve, 2)?;
+        Ok(Self { wire, peer })
+    }
+
+    pub(crate) fn hello(&mut self, hello: &Hello) -> io::Result<()> {
+        let frame = self.peer.hello(hello);
+        self.wire.write_all(&frame)
+    }
+
+    pub(crate) fn send(&mut self, code: u64, payload: &[u8]) -> io::Result<()> {
+        let frame = self.peer.message(code, payload);
+        self.wire.write_all(&frame)
+    }
+
+    /// The next message; None at the end of the stream.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let mut byte = [0];
+        loop {
+            match self.wire.read(&mut byte) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let read = self.peer.read(&byte).map_err(|error| io::Error::other(error.to_string()))?;
+            if let Some(message) = read.into_iter().next() {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// The payload of the next message with `code`.
+    pub(crate) fn wait_for(&mut self, code: u64) -> io::Result<Vec<u8>> {
+        loop {
+            match self.next()? {
+                Some((found, payload)) if found == code => return Ok(payload),
+                Some(_) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    /// The number in the Disconnect with which the program ends the connection; None when it says nothing.
+    pub(crate) fn parting(&mut self) -> io::Result<Option<u8>> {
+        let mut reason = None;
+        while let Some((code, payload)) = self.next()? {
+            if code == DISCONNECT {
+                // A list of one number; RLP writes zero as 0x80.
+                reason = payload.last().map(|number| number & 0x7f);
+            }
+        }
+        Ok(reason)
+    }
+
+    /// All that makes a peer: Hello, and the program's own Status sent back.
+    pub(crate) fn settle(&mut self, own: &Arc<NodeKey>) -> io::Result<()> {
+        self.hello(&hello(own.public_key()))?;
+        let status = self.wait_for(STATUS)?;
+        self.send(STATUS, &status)
+    }
+}
+
+/// The sockets of any kind that a process holds open.
+pub(crate) fn open_sockets(process_id: u32) -> usize {
+    let entries = fs::read_dir(format!("/proc/{process_id}/fd")).unwrap();
+    // One that was closed meanwhile has no target any more.
+    let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// Looks until `is_so`, for 3 s.
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let seen = (0..MAX_LOOKS).any(|look| {
+        if look > 0 {
+            thread::park_timeout(PAUSE);
+        }
+        is_so()
+    });
+    assert!(seen, "waited 3 s for {what}");
+}
