@@ -1,6 +1,9 @@
 //! A session with its socket: reads into the session's buffer, writes from it, runs its curve jobs, keeps its time.
 //! What the session says is for the owner of the wire: [`Connection`](super::Connection) or a server's peer task.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::poll_fn,
     io,

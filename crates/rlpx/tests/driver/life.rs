@@ -8,7 +8,7 @@ use identity::{Endpoint, Enode};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     CapabilityName, CommandError, ConfigError, ConnectError, DisconnectReason, Event, LocalCapability,
-    SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
+    Protocol, SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -89,6 +89,50 @@ async fn s07_shutdown_says_quitting_to_every_peer_and_frees_the_port() {
     TcpListener::bind(address).await.unwrap();
 }
 
+/// Sends to every peer without end.
+fn talking(name: &str) -> impl Protocol + use<> {
+    protocol(name, [V1], |peer, messages| async move {
+        let mut noise = vec![0; 1 << 20];
+        UnwrapErr(SysRng).fill_bytes(&mut noise);
+        while peer.send(0, noise.clone().into()).await.is_ok() {}
+        drop(messages);
+    })
+}
+
+#[tokio::test]
+async fn s07_a_peer_that_does_not_read_holds_up_no_shutdown() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await);
+    let builder = builder.protocol(Arc::new(echo("echo"))).protocol(Arc::new(talking("talk")));
+    let mut node = stage.start(key, builder);
+    let mut tools = Vec::new();
+    for _ in 0..5 {
+        tools.push(stage.tool(&node).await);
+        node.connected().await;
+    }
+    let stuck = stage.tool_with(&node, &["talk"]).await;
+    node.connected().await;
+    // Its socket is full when nothing more is written, whoever is let run.
+    let (mut written, mut idle) = (0, 0);
+    while written < 1 << 20 || idle < 1_000 {
+        tokio::task::yield_now().await;
+        let now = node.server.counters().bytes_out();
+        idle = if now == written { idle + 1 } else { 0 };
+        written = now;
+    }
+    timeout(Duration::from_secs(5), node.server.shutdown()).await.expect("done within 5 s");
+    for mut tool in tools {
+        assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+    }
+    let told = SessionEnd::Local { reason: DisconnectReason::Quitting, error: None };
+    for _ in 0..6 {
+        assert_eq!(node.disconnected().await.1, told);
+    }
+    assert!(within(node.events.next()).await.is_none());
+    drop(stuck);
+}
+
 #[tokio::test]
 async fn dropping_the_last_handle_says_goodbye() {
     let stage = Stage::new();
@@ -97,6 +141,34 @@ async fn dropping_the_last_handle_says_goodbye() {
     ask_echo(&mut tool, b"here").await;
     drop(node);
     assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+}
+
+#[tokio::test]
+async fn f16_a_tool_that_stops_waiting_half_way_loses_no_message() {
+    const MESSAGES: u32 = if cfg!(feature = "thorough") { 100_000 } else { 2_000 };
+    let stage = Stage::new();
+    let node = stage.echoing().await;
+    let mut tool = stage.tool(&node).await;
+    let payload = |number: u32| Bytes::from(vec![number as u8; number as usize * 7_919 % 60_000]);
+    let (mut cancels, mut sent) = (0, 0);
+    for received in 0..MESSAGES {
+        while sent < MESSAGES && sent < received + 3 {
+            within(tool.send(0, 0, payload(sent))).await.unwrap();
+            sent += 1;
+        }
+        let next = loop {
+            // Polled once, and dropped when it has nothing yet.
+            tokio::select! {
+                biased;
+                next = tool.next() => break next.unwrap(),
+                () = std::future::ready(()) => cancels += 1,
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(next.message.payload == payload(received), "message {received}");
+    }
+    println!("{cancels} waits given up for {MESSAGES} messages (thorough: 100000)");
+    assert!(cancels > MESSAGES / 10, "{cancels}");
 }
 
 #[tokio::test]

@@ -1,0 +1,185 @@
+//! Two wires over loopback, in one task, so that every turn can be given up half-way and every write broken.
+
+use std::{collections::VecDeque, future::poll_fn, num::NonZeroUsize, sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use identity::{CurvePool, NodeKey, curve::Lane};
+use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{MAX_LINGER_LEN, Wire};
+use crate::{
+    CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
+    SessionOutput, SharedMessage,
+    config::PING_INTERVAL,
+    driver::{now, traffic::Counts},
+};
+
+/// Turns that are given up before they are done.
+const CANCELS: usize = if cfg!(feature = "thorough") { 1_000_000 } else { 10_000 };
+
+async fn streams() -> [TcpStream; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (dialed, accepted) =
+        tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    [dialed.unwrap(), accepted.unwrap().0]
+}
+
+/// Two wires past Hello, and what both count together.
+async fn wires() -> ([Wire; 2], Counts) {
+    let counts = Counts::default();
+    let pool = CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN);
+    let keys = [1, 2].map(|byte| Arc::new(NodeKey::from_bytes(&[byte; 32]).unwrap()));
+    let chat = LocalCapability::new(CapabilityName::new("chat").unwrap(), 1, 1);
+    let config = |key: &Arc<NodeKey>| Arc::new(SessionConfig::new(key.public_key(), "test", vec![chat]));
+    let [dialed, accepted] = streams().await;
+    let [first, second] = keys.each_ref().map(|key| pool.handle(Arc::clone(key)));
+    let remote = (keys[1].public_key(), Lane(1));
+    let mut wires = [
+        Wire::dialed(dialed, first, config(&keys[0]), remote, counts.traffic()),
+        Wire::accepted(accepted, second, config(&keys[1]), Lane(2), counts.traffic()),
+    ];
+    while !wires.iter_mut().all(|wire| wire.session().is_running()) {
+        for wire in &mut wires {
+            while let Some(output) = wire.output() {
+                assert!(matches!(output, SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. }));
+                wire.session().admit(now());
+            }
+            give_up_after(2, wire).await;
+        }
+    }
+    (wires, counts)
+}
+
+/// Lets a wire take its turn, and gives that up when it was polled so often and is not done. Whether it was given up.
+async fn give_up_after(polls: usize, wire: &mut Wire) -> bool {
+    let mut left = polls;
+    let patience = poll_fn(move |cx| {
+        left -= 1;
+        cx.waker().wake_by_ref();
+        if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::select! {
+        biased;
+        () = wire.turn() => false,
+        () = patience => true,
+    }
+}
+
+fn noise(rng: &mut ChaCha8Rng, len: usize) -> Bytes {
+    let mut bytes = vec![0; len];
+    rng.fill_bytes(&mut bytes);
+    bytes.into()
+}
+
+#[tokio::test]
+async fn f16_ten_thousand_turns_given_up_half_way_lose_no_byte() {
+    let (mut wires, _) = wires().await;
+    let mut rng = ChaCha8Rng::seed_from_u64(16);
+    // What is on its way to each.
+    let mut expected: [VecDeque<Bytes>; 2] = Default::default();
+    let (mut cancels, mut received) = (0, 0);
+    while cancels < CANCELS || expected.iter().any(|queue| !queue.is_empty()) {
+        let place = rng.random_range(0..2);
+        let wire = &mut wires[place];
+        if cancels < CANCELS && expected[1 - place].len() < 20 && wire.session().has_room() {
+            let len = rng.random_range(0..20_000) >> rng.random_range(0..10);
+            let payload = noise(&mut rng, len);
+            wire.session().send(now(), 0, &SharedMessage::new(0, payload.clone())).unwrap();
+            expected[1 - place].push_back(payload);
+        }
+        cancels += usize::from(give_up_after(rng.random_range(1..4), wire).await);
+        while let Some(output) = wire.output() {
+            let SessionOutput::Message { message, .. } = output else { panic!("{output:?}") };
+            assert!(Some(message.payload) == expected[place].pop_front(), "message {received}");
+            received += 1;
+        }
+    }
+    println!("{cancels} turns given up (thorough: 1000000), {received} messages");
+    assert!(received > CANCELS / 100, "{received} messages");
+}
+
+#[tokio::test]
+async fn f16_nothing_is_written_after_a_write_that_failed_half_way() {
+    let ([mut wire, mut other], counts) = wires().await;
+    // The other's Ping and message are read and not yet looked at: answering comes after the failure.
+    other.session().handle_timeout(now().later(PING_INTERVAL));
+    other.session().send(now(), 0, &SharedMessage::new(0, Bytes::new())).unwrap();
+    let queued = other.session().queued();
+    while other.session().written() < queued {
+        other.flush();
+    }
+    while counts.bytes_in() < counts.bytes_out() {
+        wire.turn().await;
+    }
+    let payload = noise(&mut ChaCha8Rng::seed_from_u64(17), 15 << 20);
+    wire.session().send(now(), 0, &SharedMessage::new(0, payload)).unwrap();
+    while wire.flush() {}
+    let [written, queued] = [wire.session().written(), wire.session().queued()];
+    assert!(written > 0 && written < queued, "{written} of {queued} bytes");
+    // It has not read what came, so its socket resets ours.
+    drop(other);
+    while !wire.session().write_buf().is_empty() {
+        wire.turn().await;
+    }
+    // A socket that would take it, in place of the one that broke.
+    let [fresh, watcher] = streams().await;
+    wire.stream = fresh;
+    assert!(matches!(wire.output(), Some(SessionOutput::Message { .. })));
+    assert!(!wire.session().write_buf().is_empty(), "the session would send a Pong");
+    assert!(!wire.flush());
+    let end = loop {
+        match wire.output() {
+            Some(SessionOutput::Closed(end)) => break end,
+            Some(output) => panic!("{output:?}"),
+            None => wire.turn().await,
+        }
+    };
+    assert_eq!(end, SessionEnd::Broken(SessionError::Io(std::io::ErrorKind::ConnectionReset)));
+    wire.flush();
+    drop(wire);
+    watcher.readable().await.unwrap();
+    assert_eq!(watcher.try_read(&mut [0; 1]).unwrap(), 0, "the end, and no byte before it");
+}
+
+/// Our goodbye is out, and whoever it is for goes on sending pieces of this length. How much it got rid of.
+async fn talk_on_after_goodbye(piece_len: usize, pause: Duration) -> usize {
+    let ([mut wire, mut other], _) = wires().await;
+    wire.session().disconnect(now(), DisconnectReason::UselessPeer);
+    while !wire.session().is_closed() {
+        wire.turn().await;
+    }
+    let (piece, mut sent) = (vec![7; piece_len], 0);
+    let mut pause = tokio::time::interval(pause);
+    let talk = async {
+        loop {
+            pause.tick().await;
+            other.stream.writable().await.unwrap();
+            match other.stream.try_write(&piece) {
+                Ok(len) => sent += len,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let both = async { tokio::join!(wire.linger(), talk) };
+    tokio::time::timeout(Duration::from_secs(2), both).await.expect("closed within 2 s");
+    // What was said first can still be read.
+    other.read();
+    let told = SessionEnd::Remote(DisconnectReason::UselessPeer);
+    let end = other.output();
+    assert!(matches!(end, Some(SessionOutput::Closed(found)) if found == told) || piece_len > 512, "{end:?}");
+    sent
+}
+
+#[tokio::test]
+async fn p10_whoever_talks_on_after_our_goodbye_is_cut_off_within_two_seconds() {
+    talk_on_after_goodbye(512, Duration::from_millis(20)).await;
+}
+
+#[tokio::test]
+async fn p10_whoever_floods_us_after_our_goodbye_is_cut_off_after_a_mebibyte() {
+    // What is not read is in the buffers of two sockets.
+    let sent = talk_on_after_goodbye(1 << 16, Duration::from_nanos(1)).await;
+    assert!((MAX_LINGER_LEN..MAX_LINGER_LEN + (16 << 20)).contains(&sent), "{sent} bytes");
+}
