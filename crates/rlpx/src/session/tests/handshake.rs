@@ -382,6 +382,71 @@ fn h20_an_end_of_the_stream_at_any_stage_ends_the_session_at_once() {
     assert_eq!(b.broken(), SessionError::Io(std::io::ErrorKind::ConnectionReset));
 }
 
+/// Where a peer slows down to a byte a second.
+#[derive(Clone, Copy, Debug)]
+enum Slow {
+    Size,
+    Packet,
+    Header,
+    Body,
+}
+
+/// An end, dialler or not, whose peer has sent `at`'s beginning at once; and the bytes that follow.
+fn slowed(now: identity::Now, dialler: bool, at: Slow) -> (End, Vec<u8>) {
+    let mut a = End::initiator(now, &key(1), config(&key(1)), key(2).public_key(), 1);
+    let mut b = End::recipient(now, &key(2), config(&key(2)), 2);
+    if dialler {
+        carry(now, &mut a, &mut b);
+    }
+    let (mut end, mut peer) = if dialler { (a, b) } else { (b, a) };
+    let mut bytes = peer.written(now);
+    let packet_len = 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    let at_once = match at {
+        Slow::Size => 0,
+        Slow::Packet => 2 + 90,
+        Slow::Header => packet_len,
+        Slow::Body => packet_len + 32,
+    };
+    let first = at_once.min(packet_len);
+    assert_eq!(end.read(now, &bytes[..first]), first);
+    let greeting = end.written(now);
+    if first == packet_len && !dialler {
+        peer.read(now, &greeting);
+        bytes.extend(peer.written(now));
+    }
+    assert_eq!(end.read(now, &bytes[first..at_once]), at_once - first);
+    (end, bytes.split_off(at_once))
+}
+
+#[test]
+fn h10_a_byte_a_second_ends_after_five_seconds_wherever_it_begins() {
+    let now = start();
+    let after = |millis| now.later(std::time::Duration::from_millis(millis));
+    for dialler in [false, true] {
+        for at in [Slow::Size, Slow::Packet, Slow::Header, Slow::Body] {
+            let (mut end, bytes) = slowed(now, dialler, at);
+            for (second, byte) in (0..5).zip(bytes) {
+                let moment = after(1_000 * second);
+                end.timeout(moment);
+                assert_eq!(end.read(moment, &[byte]), 1, "{at:?}, dialler {dialler}");
+                end.written(moment);
+                assert_eq!(end.session.next_timeout(), Some(after(5_000).instant));
+            }
+            end.timeout(after(4_999));
+            assert_eq!(end.end, None, "{at:?}, dialler {dialler}");
+            end.timeout(after(5_000));
+            let written = end.written(after(5_000));
+            match at {
+                Slow::Size | Slow::Packet => {
+                    assert_eq!(end.broken(), SessionError::TimedOut(Wait::Handshake));
+                    assert!(written.is_empty());
+                }
+                Slow::Header | Slow::Body => assert_eq!(end.told(), DisconnectReason::ReadTimeout),
+            }
+        }
+    }
+}
+
 #[test]
 fn h10_one_budget_covers_everything_up_to_the_second_admission() {
     let now = start();
