@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use identity::{Endpoint, Enode, Prefix};
 use rlpx::{
     BanTarget, CapabilityName, CommandError, ConfigError, ConnectError, Contradiction, DisconnectReason,
-    Event, LocalCapability, Refusal, RotationTimes, Server, ServerConfig, ServerTimes, SessionConfig,
+    Event, LocalCapability, Refusal, Reject, RotationTimes, Server, ServerConfig, ServerTimes, SessionConfig,
     SessionEnd, SessionError, Slots, Timeouts, Verdict, Wait,
 };
 use tokio::net::TcpListener;
@@ -160,6 +160,26 @@ async fn h14_a_target_that_accepts_and_says_nothing_is_given_up_in_time() {
         assert_eq!(next_end(&mut node).await, (silence, None));
     }
     assert_eq!(node.server.counters().turned_away.wordless.count(DisconnectReason::ReadTimeout), 2);
+}
+
+#[tokio::test]
+async fn h15_a_node_with_another_key_answers_a_dial_with_no_byte_and_the_dial_fails() {
+    let stage = Stage::new();
+    let (wrong, mut dialer) = (stage.echoing().await, stage.echoing().await);
+    let meant = stage.key();
+    let enode = Enode { public_key: meant.public_key(), ..wrong.enode() };
+    dialer.server.add_peer(enode).await.unwrap();
+    for _ in 0..2 {
+        let (public_key, end) = dialer.turned_away().await;
+        assert_eq!(public_key, meant.public_key());
+        assert!(matches!(end, SessionEnd::Broken(SessionError::Eof | SessionError::Io(_))), "{end}");
+    }
+    let counts = wrong.server.counters();
+    assert_eq!((counts.bytes_out(), wrong.server.peer_count(), dialer.server.peer_count()), (0, 0, 0));
+    assert!(counts.rejects.count(Reject::HandshakeEnvelope) >= 2);
+    // It is a node like any other to whoever has its key.
+    dialer.server.add_peer(wrong.enode()).await.unwrap();
+    assert_eq!(dialer.connected().await.public_key, wrong.key.public_key());
 }
 
 #[tokio::test]

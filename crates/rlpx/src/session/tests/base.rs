@@ -112,6 +112,18 @@ fn p01_a_long_or_unreadable_client_name_is_no_error() {
 }
 
 #[test]
+fn p01_a_hello_of_any_version_is_taken_and_compression_begins_with_the_fifth() {
+    let now = start();
+    for version in [0, 1, 4, 5, 6, 255, u64::from(u32::MAX) + 1, u64::MAX] {
+        let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(version));
+        let frame = peer.message(16, &[0x55; 100]);
+        end.read(now, &frame);
+        assert_eq!((end.messages.len(), end.end), (1, None), "version {version}");
+        assert_eq!(end.messages[0].1.payload, [0x55; 100].as_slice(), "version {version}");
+    }
+}
+
+#[test]
 fn p01_a_hello_over_two_kib_is_refused_by_its_header() {
     let mut hello = hello(5);
     hello.client_name = "x".repeat(2100);
@@ -154,6 +166,20 @@ fn p02_a_key_that_is_none_is_invalid_and_another_is_unexpected() {
     assert_eq!(peer.disconnected(start(), &mut end), DisconnectReason::UnexpectedIdentity);
     assert!(end.hello.is_none(), "such a Hello is not put out");
     assert_eq!(end.session.hello().unwrap().public_key, key(3).public_key());
+}
+
+#[test]
+fn h15_a_dialled_node_whose_hello_names_another_key_is_told_so() {
+    let now = start();
+    // It holds the key that was dialled, and calls itself by another.
+    let mut a = End::initiator(now, &key(1), config(&key(1)), key(2).public_key(), 1);
+    let mut b = End::recipient(now, &key(2), config(&key(3)), 2);
+    let rejects = a.session.config.rejects.clone();
+    pump(now, &mut a, &mut b);
+    assert_eq!(a.told(), DisconnectReason::UnexpectedIdentity);
+    assert_eq!(b.end, Some(SessionEnd::Remote(DisconnectReason::UnexpectedIdentity)));
+    assert!(a.hello.is_none() && b.messages.is_empty());
+    assert_eq!((rejects.count(Reject::HelloIdentity), rejects.total()), (1, 1));
 }
 
 #[test]

@@ -119,6 +119,27 @@ fn what_we_throttle_is_not_held_against_the_peer_and_what_has_come_is_still_hand
 }
 
 #[test]
+fn p08_an_owner_that_comes_late_pings_once_and_hears_first_what_has_come() {
+    let now = start();
+    let late = now.later(Duration::from_secs(600));
+    // Bytes that waited in the socket count before the time that has passed.
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let pong = peer.message(3, &[0xc0]);
+    end.read(late, &pong);
+    end.timeout(late);
+    assert_eq!(end.end, None);
+    let pings = end.written(late);
+    assert_eq!(peer.receive(&pings), [(2, vec![0xc0])]);
+    assert_eq!(end.session.next_timeout(), Some(late.later(PING_INTERVAL).instant));
+    // Without any it is over at once, however late that is seen.
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    end.timeout(late);
+    let written = end.written(late);
+    assert_eq!(peer.receive(&written).last().unwrap().0, 1);
+    assert_eq!(end.told(), DisconnectReason::ReadTimeout);
+}
+
+#[test]
 fn f02_a_frame_that_stalls_ends_within_30_seconds() {
     let now = start();
     for len in [1, 31, 32, 40, 63] {
