@@ -267,6 +267,12 @@ fn h11_a_site_has_four_half_open_connections() {
         story.accept(&format!("77.0.0.{host}")).unwrap();
     }
     assert_eq!(story.accept("77.0.0.5"), Err(Refusal::HalfOpenSite));
+    // A /48, whose hosts are /64s.
+    for host in 1..=4 {
+        story.accept(&format!("2a00:1:2:{host}::1")).unwrap();
+    }
+    assert_eq!(story.accept("2a00:1:2:5::1"), Err(Refusal::HalfOpenSite));
+    assert!(story.accept("2a00:1:3:5::1").is_ok());
     assert!(story.accept("77.0.1.5").is_ok());
     for _ in 0..10 {
         story.accept("127.0.0.1").unwrap();
@@ -307,4 +313,20 @@ fn p10_only_fifteen_are_told_at_once_why_they_have_to_go() {
         (0..40).filter(|number| matches!(story.come_in(*number).1[..], [Output::Disconnect(..)])).count();
     assert_eq!(told, 15);
     assert_eq!(story.count(Refusal::TooManyPeers), 40);
+}
+
+#[test]
+fn p10_a_closer_that_is_through_makes_room_for_one_more_to_be_told() {
+    let mut story = Story::new(ServerConfig { max_peers: 0, max_pending: 100, ..Default::default() });
+    let told = |id| Output::Disconnect(id, DisconnectReason::TooManyPeers);
+    let closing: Vec<PeerId> = (0..15).map(|number| story.come_in(number).0).collect();
+    let (id, outputs) = story.come_in(15);
+    assert_eq!(outputs, [Output::Abort(id)]);
+    for (number, closer) in (16..).step_by(2).zip(closing) {
+        story.close(closer, SessionEnd::Local { reason: DisconnectReason::TooManyPeers, error: None });
+        let (id, outputs) = story.come_in(number);
+        assert_eq!(outputs, [told(id)]);
+        let (id, outputs) = story.come_in(number + 1);
+        assert_eq!(outputs, [Output::Abort(id)], "one place and no more");
+    }
 }
