@@ -323,8 +323,17 @@ async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_w
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
     let node = stage.start(key, builder);
     let address = node.server.local_addr().unwrap();
-    let greetings: [&[u8]; 4] =
-        [b"", b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 2, 0, 1, 0, 1], &[0x01, 0x00, 0x04]];
+    // Of the form before EIP-8: 307 bytes of ciphertext, so that the first two are any size.
+    let mut old_auth = [0x5a; 307];
+    old_auth[..3].copy_from_slice(&[0x04, 0x00, 0x9c]);
+    let greetings: [&[u8]; 6] = [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0x16, 3, 1, 2, 0, 1, 0, 1],
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        &[0x01, 0x00, 0x04],
+        &old_auth,
+    ];
     for greeting in greetings {
         let mut stream = TcpStream::connect(address).await.unwrap();
         if !greeting.is_empty() {
@@ -333,5 +342,6 @@ async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_w
         assert_eq!(within(read_to_end(&mut stream)).await, [], "{greeting:?}");
     }
     let rejects = &node.server.counters().rejects;
-    assert_eq!((rejects.count(Reject::HandshakeTimeout), rejects.count(Reject::HandshakeSize)), (2, 2));
+    assert_eq!((rejects.count(Reject::HandshakeTimeout), rejects.count(Reject::HandshakeSize)), (3, 3));
+    assert_eq!(node.server.counters().bytes_out(), 0);
 }

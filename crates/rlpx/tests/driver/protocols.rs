@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{
-    CapabilityName, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_WAITING_MESSAGES, PeerInfo, Protocol,
-    ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes, SessionEnd,
-    SessionError, SharedMessage, protocol,
+    CapabilityName, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, MAX_WAITING_MESSAGES,
+    PeerInfo, Protocol, ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes,
+    SessionEnd, SessionError, SharedMessage, protocol,
 };
 
 use crate::support::{Stage, V1, ask_echo, echo, listener, quick, within};
@@ -297,4 +297,48 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
     assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::TooManyPeers)));
     node.disconnected().await;
     assert_eq!(link.try_send(message), Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn p13_a_queue_to_a_peer_takes_1024_messages_and_no_more() {
+    let stage = Stage::new();
+    let script = Scripted::new("echo", Script::default());
+    let key = stage.key();
+    let mut node = stage
+        .start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
+    let mut tool = stage.tool(&node).await;
+    node.connected().await;
+    let link = script.script.links.lock().unwrap()[0].clone();
+    // Nobody else runs meanwhile, so nothing is taken out.
+    let taken = (0..2_000).take_while(|_| link.try_send(SharedMessage::new(0, Bytes::new())).is_ok()).count();
+    assert_eq!((taken, MAX_QUEUED_MESSAGES), (1_024, 1_024));
+    assert_eq!(link.try_send(SharedMessage::new(0, Bytes::new())), Err(SendError::Full));
+    for _ in 0..taken {
+        assert_eq!(within(tool.next()).await.unwrap().message.payload, Bytes::new());
+    }
+    assert_eq!(link.try_send(SharedMessage::new(0, Bytes::new())), Ok(()));
+}
+
+#[tokio::test]
+async fn p12_a_peer_that_sends_without_end_keeps_no_other_waiting() {
+    const ECHOES: usize = if cfg!(feature = "thorough") { 10_000 } else { 100 };
+    let stage = Stage::new();
+    let (key, greedy) = (stage.key(), Scripted::new("greedy", Script::default()));
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
+    let node = stage.start(key, builder.protocol(Arc::new(greedy.clone())));
+    let mut flooder = stage.tool_with(&node, &["greedy"]).await;
+    let mut honest = stage.tool(&node).await;
+    let flood = async { while flooder.send(0, 0, Bytes::from_static(b"x")).await.is_ok() {} };
+    let echoes = async {
+        for _ in 0..ECHOES {
+            ask_echo(&mut honest, b"ping").await;
+        }
+    };
+    tokio::select! {
+        () = within(echoes) => {}
+        () = flood => panic!("the flood is no breach"),
+    }
+    let handled = greedy.script.handled.load(Ordering::Relaxed);
+    println!("{ECHOES} echoes (thorough: 10000) beside {handled} messages");
+    assert!(handled > ECHOES, "{handled} messages");
 }
