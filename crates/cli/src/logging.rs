@@ -20,8 +20,10 @@ pub(crate) fn start(verbosity: u8) {
     let level = LEVELS.get(usize::from(verbosity)).copied().unwrap_or(LevelFilter::TRACE);
     let filter =
         tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    // A second start, as in a test, keeps the first.
+    // A second start, as in a test, keeps the first. A closed output is no reason to end a node, and to complain of it
+    // there would be one.
     let _ = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
