@@ -10,7 +10,7 @@ use devp2p::{
     rlpx::PeerInfo,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::interval,
 };
 
@@ -56,8 +56,7 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
         Arc::clone(&chain) as Arc<dyn Chain>,
         pool,
     );
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| Failure::system("signals", &error))?;
+    let mut stop = StopSignals::new()?;
     let node = builder.start().await.map_err(Failure::input)?;
     // Only now is anything written: bad input must leave nothing behind.
     chosen.keep()?;
@@ -87,21 +86,42 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
                     traffic_lines(&node.server().counters().protocols()).iter().for_each(say);
                 }
             }
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
+            () = stop.next() => break,
         }
     }
     // A second signal does not wait for the farewells.
     tokio::select! {
         () = node.shutdown() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        () = stop.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(peers: impl IntoIterator<Item = Arc<PeerInfo>>) {
     peers.into_iter().for_each(|peer| say(peer_line(&peer)));
+}
+
+/// The signals that ask a node to end. A terminal that closes sends SIGHUP: the peers are told then too.
+struct StopSignals([Signal; 3]);
+
+impl StopSignals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::system("signals", &error));
+        Ok(Self([
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
