@@ -324,7 +324,7 @@ fn s07_many_peers_hear_that_the_node_quits_though_some_are_stuck() {
             });
         }
         all_in.wait();
-        node.signal();
+        node.signal(&["TERM"]);
     });
     // A second signal does not kill it: it ends by itself, as after one.
     assert_eq!(node.terminate().code(), Some(0));

@@ -2,11 +2,18 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    num::NonZeroUsize,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
+};
+
+use devp2p::{
+    identity::{CurvePool, Endpoint, Enode, NodeKey},
+    rlpx::{CapabilityName, DisconnectReason, LocalCapability, Server, SessionConfig, SessionEnd},
 };
 
 use serde_json::Value;
@@ -31,7 +38,11 @@ impl Running {
     /// The same with its log in `log`.
     pub(crate) fn start_logging(arguments: &[&str], log: impl Into<Stdio>) -> Self {
         let mut command = devp2p(&["node", "--port", "0"]);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        Self::spawn(command.args(arguments).stderr(log))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().expect("the node says who it is").unwrap();
         let (enode, enr) = (line(), line());
@@ -42,21 +53,41 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Sends SIGTERM.
-    pub(crate) fn signal(&self) {
-        let pid = self.process_id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    /// Where it listens, and who it is.
+    fn enode(&self) -> Enode {
+        self.enode.parse().unwrap()
+    }
+
+    fn tcp_addr(&self) -> SocketAddr {
+        self.enode.split_once('@').unwrap().1.split('?').next().unwrap().parse().unwrap()
+    }
+
+    /// Sends signals, by their names, all at once.
+    pub(crate) fn signal(&self, signals: &[&str]) {
+        let pid = self.child.as_ref().unwrap().id();
+        let kills: Vec<String> = signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+        // The last may find that it has ended.
+        let script = kills.join(" 2>/dev/null; ");
+        let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status().unwrap();
     }
 
     /// Sends SIGTERM and waits for the end, not for ever.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        self.signal();
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal(&["TERM"]);
+        self.ended_within(SHUTDOWN_LIMIT)
+    }
+
+    pub(crate) fn ended_within(mut self, limit: Duration) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let (sender, ended) = mpsc::sync_channel(1);
         let waiting = thread::spawn(move || sender.send(child.wait().unwrap()));
-        let status = ended.recv_timeout(SHUTDOWN_LIMIT).expect("the node ends in time");
+        let status = ended.recv_timeout(limit).expect("the node ends in time");
         waiting.join().unwrap().unwrap();
         status
+    }
+
+    fn answers(&self) -> bool {
+        run(&["discv4", "ping", &self.enode]).status.success()
     }
 }
 
@@ -195,4 +226,114 @@ fn a_node_may_open_as_many_files_as_the_system_lets_it() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let [soft, hard] = [3, 4].map(|column| line.split_whitespace().nth(column).unwrap());
     assert!(soft == hard && soft != "64", "{line}");
+}
+
+#[test]
+fn o06_sighup_and_sigint_end_a_node_as_sigterm_does() {
+    for (name, key) in [("HUP", "7"), ("INT", "8"), ("TERM", "9")] {
+        let node = Running::start(&["--nodekeyhex", &key.repeat(64)]);
+        node.signal(&[name]);
+        assert_eq!(node.ended_within(SHUTDOWN_LIMIT).code(), Some(0), "SIG{name}");
+    }
+}
+
+#[test]
+fn o06_a_storm_of_signals_is_survived_or_ends_a_node_in_order() {
+    let node = Running::start(&["--nodekeyhex", &"a".repeat(64)]);
+    node.signal(&["PIPE", "CONT", "WINCH", "CHLD", "URG"].repeat(20));
+    assert!(node.answers());
+    node.signal(&["HUP", "PIPE", "INT", "CONT", "TERM"].repeat(20));
+    assert_eq!(node.ended_within(SHUTDOWN_LIMIT).code(), Some(0));
+}
+
+#[test]
+fn o06_a_node_whose_output_nobody_reads_goes_on() {
+    let key = NodeKey::from_bytes(&[0xbb; 32]).unwrap();
+    for closed in ["stdout", "stderr"] {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let port = address.port().to_string();
+        // All that can be said is said, so that writing fails at once and often.
+        let mut command =
+            devp2p(&["node", "--port", &port, "--nodekeyhex", &"b".repeat(64), "--verbosity", "5"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        match closed {
+            "stdout" => command.stdout(writer),
+            _ => command.stderr(writer),
+        };
+        let endpoint = Endpoint { ip: address.ip(), udp: address.port(), tcp: address.port() };
+        let enode = Enode::new(key.public_key(), endpoint).to_string();
+        let node = Running { child: Some(command.spawn().unwrap()), enode, enr: String::new() };
+        assert!((0..50).any(|_| node.answers()), "{closed}");
+        assert!(run(&["rlpx", "ping", &node.enode]).status.success(), "{closed}");
+        assert!(node.answers(), "{closed}");
+        assert_eq!(node.terminate().code(), Some(0), "{closed}");
+    }
+}
+
+#[test]
+fn o06_a_data_directory_that_cannot_be_written_is_bad_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "no directory").unwrap();
+    // Nothing can be made in /proc, whoever asks.
+    for datadir in [file.to_str().unwrap(), "/proc/devp2p"] {
+        let output = run(&["node", "--port", "0", "--datadir", datadir]);
+        let error = text(&output.stderr);
+        let complaints: Vec<&str> = error.lines().filter(|line| line.starts_with("devp2p: ")).collect();
+        assert_eq!((output.status.code(), complaints.len()), (Some(2), 1), "{error}");
+        assert!(complaints[0].contains(datadir), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "no directory");
+}
+
+#[test]
+fn s07_a_second_signal_ends_a_node_within_a_second_though_peers_are_stuck() {
+    // One signal alone waits a second for peers that were told and do not close.
+    const AT_ONCE: Duration = Duration::from_millis(700);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pool = CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN);
+    let node = Running::start(&["--nodekeyhex", &"c".repeat(64)]);
+    let connect = |number| {
+        let key = Arc::new(NodeKey::from_bytes(&[number; 32]).unwrap());
+        let eth = LocalCapability::new(CapabilityName::new("eth").unwrap(), 69, 18);
+        let config = SessionConfig::new(key.public_key(), "stuck", vec![eth]);
+        runtime.block_on(Server::connect(pool.handle(key), config, node.tcp_addr(), node.enode().public_key))
+    };
+    // They have said Hello, and from then on neither read nor close.
+    let stuck: Vec<_> = (1..10).map(|number| connect(number).unwrap()).collect();
+    let mut told = connect(10).unwrap();
+    node.signal(&["TERM"]);
+    let quitting = SessionEnd::Remote(DisconnectReason::Quitting);
+    while runtime.block_on(told.next()) != Err(quitting) {}
+    node.signal(&["TERM"]);
+    assert_eq!(node.ended_within(AT_ONCE).code(), Some(0));
+    drop(stuck);
+}
+
+#[test]
+fn s11_without_file_handles_discovery_answers_and_tcp_is_back_within_a_second() {
+    let program = devp2p(&["node", "--port", "0", "--nodekeyhex", &"d".repeat(64)]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(program.get_args());
+    limited.env("HOME", "/dev/null/home").stdin(Stdio::null());
+    let node = Running::spawn(&mut limited);
+    let address = node.tcp_addr();
+    let streams: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let open = fs::read_dir(format!("/proc/{}/fd", node.child.as_ref().unwrap().id())).unwrap().count();
+    assert!(open >= 60, "only {open} handles are taken");
+    assert!(node.answers());
+    drop(streams);
+    // Whoever speaks no RLPx is closed by the node: it has taken the connection.
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.write_all(&[0, 0]).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert!(run(&["rlpx", "ping", &node.enode]).status.success());
+    assert_eq!(node.terminate().code(), Some(0));
 }
