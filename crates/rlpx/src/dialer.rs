@@ -4,18 +4,20 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use identity::{AddressClass, Endpoint, Enode, NodeId, Prefix, PublicKey};
+use identity::{AddressClass, Endpoint, Enode, NodeId, Now, Prefix, PublicKey};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
+    address_book::{AddressBook, Service},
     admission::Refusal,
     error::{SessionEnd, SessionError},
     expiring::Expiring,
     p2p::DisconnectReason,
+    race::FamilyHistory,
     server_config::{
         CANDIDATE_WINDOW, MAX_CANDIDATES_PER_WINDOW, MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE,
         MAX_REDIAL_RECORDS, MAX_STATIC_PEERS, REDIAL_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION, ServerConfig,
@@ -28,8 +30,22 @@ use crate::{
 pub struct Candidate {
     /// The node's key.
     pub public_key: PublicKey,
-    /// Where it is; without a TCP port it is not dialed.
+    /// Where it is; without a TCP port it is not dialed there.
     pub endpoint: Endpoint,
+    /// Where else it is, as a node with IPv4 and IPv6 may say: both are raced.
+    pub other: Option<Endpoint>,
+}
+
+impl Candidate {
+    /// A node with one address.
+    pub const fn new(public_key: PublicKey, endpoint: Endpoint) -> Self {
+        Self { public_key, endpoint, other: None }
+    }
+
+    /// Where it may be dialed.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        [Some(self.endpoint), self.other].into_iter().flatten().filter_map(|endpoint| endpoint.tcp_addr())
+    }
 }
 
 /// The end of the last connection with a node.
@@ -54,6 +70,13 @@ enum Parting {
     Unsuitable,
 }
 
+/// The address book, and when it is looked at for whom to dial.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) book: AddressBook,
+    pub(crate) next_look: Instant,
+}
+
 #[derive(Clone, Debug)]
 struct StaticPeer {
     enode: Enode,
@@ -71,6 +94,16 @@ struct Redial {
 /// (30 s) is dialed again within 45 s.
 const MAX_JITTER: f64 = 0.25;
 
+/// The least weight of a known node's score in its rank; the most is 1. So the best go first by and large, and nobody can
+/// foretell whom a restarted node dials.
+const MIN_RANK_SHARE: f64 = 0.5;
+
+/// Between two looks into the address book after one that led to a dial: others may follow.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two looks after one that led to none: until a site may be dialed again.
+const IDLE_LOOK_INTERVAL: Duration = SITE_DIAL_WINDOW;
+
 /// Doublings after which a delay has passed every maximum.
 const MAX_DOUBLINGS: u32 = 20;
 
@@ -83,6 +116,9 @@ pub(crate) struct Dialer {
     // Two keys a site, each taken by one dial.
     sites: Expiring<(Prefix, u8)>,
     window: Option<(Instant, usize)>,
+    families: FamilyHistory,
+    /// None for an owner without an address book.
+    pub(crate) known: Option<Known>,
     rng: ChaCha8Rng,
 }
 
@@ -94,6 +130,8 @@ impl Dialer {
             hosts: Expiring::new(MAX_DIALED_ADDRESSES),
             sites: Expiring::new(MAX_DIALED_ADDRESSES),
             window: None,
+            families: FamilyHistory::default(),
+            known: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
     }
@@ -145,7 +183,8 @@ impl Dialer {
         self.window.filter(|(_, used)| *used >= MAX_CANDIDATES_PER_WINDOW).map(|(end, _)| end)
     }
 
-    fn spend_candidate(&mut self, now: Instant) {
+    /// A candidate was looked at.
+    pub(crate) fn spend_candidate(&mut self, now: Instant) {
         let (end, used) = match self.window {
             Some((end, used)) if end > now => (end, used),
             Some(_) | None => (later(now, CANDIDATE_WINDOW), 0),
@@ -153,36 +192,50 @@ impl Dialer {
         self.window = Some((end, used + 1));
     }
 
-    /// Whether to dial a candidate now; if so, the dial is on record, its address once [`Self::note_dial`] was called.
-    /// `obstacle`: what speaks against it whatever is on record.
+    /// Which of its `addresses` to dial a node at now; if at any, the dial is on record, an address once
+    /// [`Self::note_dial`] was called.
     pub(crate) fn consider(
         &mut self,
         now: Instant,
         config: &ServerConfig,
-        candidate: &Candidate,
-        obstacle: Option<Refusal>,
-    ) -> Result<(), Refusal> {
-        self.spend_candidate(now);
-        let (ip, node_id) = (candidate.endpoint.ip, candidate.public_key.node_id());
-        if candidate.endpoint.tcp == 0 || !may_dial(config, ip) {
-            return Err(Refusal::CandidateAddress);
-        }
-        if let Some(refusal) = obstacle {
-            return Err(refusal);
-        }
+        node_id: NodeId,
+        addresses: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, Refusal> {
         if self.is_static(&node_id) {
             return Err(Refusal::CandidateBusy);
         }
-        if self.redials.find(now, &node_id).is_some_and(|redial| redial.not_before > now) {
+        if self.rests(now, &node_id) {
             return Err(Refusal::CandidateRecent);
         }
-        let recent = self.hosts.contains(now, &Prefix::host(ip)) || self.free_place(now, ip).is_none();
-        if config.address_policy.counts(ip) && recent {
+        let free = addresses.iter().filter(|address| !self.is_crowded(now, config, address.ip()));
+        let free: Vec<SocketAddr> = free.copied().collect();
+        if free.is_empty() {
             return Err(Refusal::CandidateSite);
         }
         let failures = self.redials.find(now, &node_id).map_or(0, |redial| redial.failures);
         self.record_redial(node_id, Redial { not_before: later(now, config.times.redial), failures });
-        Ok(())
+        Ok(free)
+    }
+
+    /// Whether a node that is no static peer may not be dialed yet.
+    pub(crate) fn rests(&self, now: Instant, node_id: &NodeId) -> bool {
+        self.redials.find(now, node_id).is_some_and(|redial| redial.not_before > now)
+    }
+
+    /// Whether the host or site of an address was dialed as often as it may be.
+    pub(crate) fn is_crowded(&self, now: Instant, config: &ServerConfig, ip: IpAddr) -> bool {
+        let recent = || self.hosts.contains(now, &Prefix::host(ip)) || self.free_place(now, ip).is_none();
+        config.address_policy.counts(ip) && recent()
+    }
+
+    /// The addresses of one node in the order in which to try them.
+    pub(crate) fn in_order(&self, now: Instant, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        self.families.order(now, addresses)
+    }
+
+    /// A dial to `addresses`, tried in this order, has reached `winner`.
+    pub(crate) fn handle_winner(&mut self, now: Instant, addresses: &[SocketAddr], winner: SocketAddr) {
+        self.families.handle_winner(now, addresses, winner);
     }
 
     /// An address is being dialed: its host, and its site after [`MAX_DIALS_PER_SITE`], are left alone for a while.
@@ -239,6 +292,35 @@ impl Dialer {
         }
     }
 
+    /// Whether there is an address book that may be looked at now.
+    pub(crate) fn is_time_to_look(&self, now: Instant) -> bool {
+        self.known.as_ref().is_some_and(|known| known.next_look <= now && known.book.len() > 0)
+    }
+
+    /// The address book was looked at.
+    pub(crate) fn note_look(&mut self, now: Instant, has_dialed: bool) {
+        if let Some(known) = &mut self.known {
+            known.next_look = later(now, if has_dialed { LOOK_INTERVAL } else { IDLE_LOOK_INTERVAL });
+        }
+    }
+
+    /// The known nodes that do not rest, the best first, with some chance in it.
+    pub(crate) fn rank_known(&mut self, now: Now) -> Vec<(PublicKey, Vec<SocketAddr>)> {
+        let Some(known) = &self.known else { return Vec::new() };
+        let rng = &mut self.rng;
+        let rests = |redial: &Redial| redial.not_before > now.instant;
+        let mut ranked: Vec<(f64, PublicKey, Vec<SocketAddr>)> = Vec::new();
+        for (score, entry) in known.book.iter(now) {
+            if self.redials.find(now.instant, &entry.public_key.node_id()).is_some_and(rests) {
+                continue;
+            }
+            let rank = f64::from(score) * rng.random_range(MIN_RANK_SHARE..1.0);
+            ranked.push((rank, entry.public_key, entry.addresses.clone()));
+        }
+        ranked.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        ranked.into_iter().map(|(_, public_key, addresses)| (public_key, addresses)).collect()
+    }
+
     /// Forgets what no longer matters.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.redials.expire(now);
@@ -268,6 +350,24 @@ fn later(now: Instant, by: Duration) -> Instant {
 }
 
 impl Parted<'_> {
+    /// What it says of a node of the address book, for which a session counts from `stable` on.
+    pub(crate) fn service(&self, stable: Duration) -> Service {
+        if self.lasted.is_some_and(|lasted| lasted >= stable) {
+            return Service::Fair;
+        }
+        let is_full = matches!(
+            self.end,
+            SessionEnd::Remote(DisconnectReason::TooManyPeers | DisconnectReason::AlreadyConnected)
+        );
+        // Called off by us.
+        let is_ours = *self.end == SessionEnd::ABORTED;
+        match self.judge() {
+            Parting::Unsuitable => Service::Unfit,
+            Parting::Early if self.dialed && !is_full && !is_ours => Service::Failed,
+            Parting::Stable | Parting::Early => Service::Fair,
+        }
+    }
+
     fn judge(&self) -> Parting {
         let suits = match self.end {
             SessionEnd::Local { reason, .. } | SessionEnd::Remote(reason) => reason_suits(*reason),

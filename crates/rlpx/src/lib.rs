@@ -67,6 +67,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address_book;
 mod admission;
 mod bans;
 pub mod budget;
@@ -91,6 +92,7 @@ pub mod nat;
 pub mod p2p;
 mod peer;
 mod peer_set;
+mod race;
 #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "a driver keeps the rates"))]
 mod rate;
 mod reject;
@@ -122,20 +124,27 @@ pub use reject::Reject;
 pub use rtt::Rtt;
 pub use session::{SendError, Session, SessionOutput};
 
+pub use address_book::{
+    BookChanges, BookEntry, BookTimes, MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_BOOK_ENTRIES_PER_SITE,
+    MAX_ENTRY_LEN,
+};
 pub use admission::Refusal;
 pub use bans::{Ban, BanTarget};
 pub use contradiction::Contradiction;
 pub use dialer::Candidate;
+#[cfg(feature = "address-book")]
+pub use driver::BookError;
 #[cfg(feature = "tokio")]
 pub use driver::{
-    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Held, Link, MAX_EVENTS,
+    ConfigError, ConnectError, Connection, Counts, Event, EventStream, Held, Link, MAX_EVENTS, MAX_LISTENERS,
     MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, NodeInfo, Protocol, ProtocolPeer, ProtocolSession,
-    ProtocolVersion, Received, Server, ServerBuilder, protocol,
+    ProtocolVersion, Received, Server, ServerBuilder, bind_listener, protocol,
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use endings::Endings;
 pub use peer::{PeerId, PeerInfo};
+pub use race::{ATTEMPT_DELAY, Race};
 pub use server::CommandError;
 pub use server_config::{
     MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,

@@ -18,6 +18,8 @@ pub(crate) enum Origin {
     Inbound,
     /// We, to a node that discovery found.
     Dynamic,
+    /// We, to a node of the address book.
+    Known,
     /// We, to a static peer.
     Static,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Entry {
     /// The remote node: known from the start of a dial, and from the handshake on for who came in.
     pub(crate) public_key: Option<PublicKey>,
     pub(crate) node_id: Option<NodeId>,
-    /// Where it came from, or the addresses that are tried one after the other.
+    /// Where it came from or goes; first the address that was reached, while it is dialed those that are raced in order.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The rule by which the server ended it.
     pub(crate) rule: Option<Refusal>,
@@ -229,6 +231,11 @@ impl PeerSet {
 
     pub(crate) fn dialing(&self) -> usize {
         self.count(|entry| !entry.is_inbound() && entry.is_pending())
+    }
+
+    /// Dials to nodes of the address book.
+    pub(crate) fn dialing_known(&self) -> usize {
+        self.count(|entry| entry.origin == Origin::Known && entry.is_pending())
     }
 
     pub(crate) fn closing_gracefully(&self) -> usize {

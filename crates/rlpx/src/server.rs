@@ -6,6 +6,7 @@
 
 mod connections;
 mod dials;
+mod known;
 mod owner;
 mod turnover;
 
@@ -18,6 +19,7 @@ use std::{
 use identity::{Counters, NodeId, Now, Prefix, PublicKey};
 
 use crate::{
+    address_book::BookChanges,
     admission::{Admission, Decision, Refusal},
     bans::Bans,
     dialer::Dialer,
@@ -49,7 +51,8 @@ pub enum Output {
         id: PeerId,
         /// Who is expected there.
         remote: PublicKey,
-        /// Where: one address after the other until one answers. At most [`MAX_DIAL_ADDRESSES`](crate::MAX_DIAL_ADDRESSES).
+        /// Where, to be tried as a [`Race`](crate::Race) in this order, all but the first after
+        /// [`Server::handle_attempt`]. At most [`MAX_DIAL_ADDRESSES`](crate::MAX_DIAL_ADDRESSES).
         addresses: Vec<SocketAddr>,
     },
     /// Let the session past its first stop: our Hello may go out.
@@ -67,6 +70,8 @@ pub enum Output {
     Disconnect(PeerId, DisconnectReason),
     /// End the connection, or the attempt at one, without a word.
     Abort(PeerId),
+    /// Write this to the address book's file, in one transaction, then [`Server::handle_stored`].
+    Store(BookChanges),
 }
 
 /// Why a command of the owner is refused.
@@ -197,7 +202,7 @@ impl Server {
         let statics = self.dialer.next_static(now.instant, is_busy, banned_until);
         let budget = (self.dial_slots() > 0).then(|| self.dialer.budget_end()).flatten();
         let budget = budget.filter(|end| *end > now.instant);
-        holds.chain(statics).chain(budget).chain(self.rotation.due()).min()
+        holds.chain(statics).chain(budget).chain(self.rotation.due()).chain(self.next_known()).min()
     }
 
     /// A moment has come.
@@ -213,7 +218,9 @@ impl Server {
             self.settle(now, node_id);
         }
         self.rotate(now);
+        self.keep_book(now);
         self.dial_static(now);
+        self.dial_known(now);
     }
 
     fn admission(&self) -> Admission<'_> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use identity::{AddressPolicy, Enode, NetList, NodeId};
 
-use crate::config::MEMORY_BUDGET;
+use crate::{address_book::BookTimes, config::MEMORY_BUDGET};
 
 /// Static peers of one node. Adding more is refused.
 pub const MAX_STATIC_PEERS: usize = 1_024;
@@ -107,6 +107,8 @@ pub struct ServerConfig {
     pub rates: RateLimits,
     /// The intervals.
     pub times: ServerTimes,
+    /// The intervals of the address book, where there is one.
+    pub book: BookTimes,
 }
 
 /// How a server's slots are shared between peers that come in and peers that are dialed.
@@ -208,6 +210,7 @@ impl Default for ServerConfig {
             memory_budget: MEMORY_BUDGET,
             rates: RateLimits::default(),
             times: ServerTimes::default(),
+            book: BookTimes::default(),
         }
     }
 }

@@ -161,7 +161,7 @@ impl World {
         match &mut self.nodes[node] {
             Node::Ours(server) => {
                 let endpoint = Endpoint { ip: [127, 0, 0, 1].into(), udp: 0, tcp: 30_303 };
-                server.handle_candidate(now, Candidate { public_key: remote, endpoint });
+                server.handle_candidate(now, Candidate::new(remote, endpoint));
                 self.drain(node);
             }
             Node::Geth(GethRule { peer: None }) => self.open(node, None),
@@ -306,6 +306,7 @@ impl World {
                 self.send(connection, 1 - node, Word::Eof);
                 self.close(connection, node, SessionEnd::Broken(SessionError::Eof));
             }
+            Output::Store(_) => unreachable!("there is no address book"),
             Output::Resolve { .. } => unreachable!("candidates have addresses"),
         }
     }

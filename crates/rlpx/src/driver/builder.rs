@@ -9,6 +9,9 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
+#[cfg(feature = "address-book")]
+use std::path::PathBuf;
+
 use futures_core::Stream;
 use identity::CurveHandle;
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
@@ -23,6 +26,7 @@ use super::{
     Handle, Server,
     event::MAX_EVENTS,
     intake::Intake,
+    keeper::{BookStore, Keeper},
     listener,
     node_info::NodeInfo,
     now,
@@ -35,7 +39,8 @@ use super::{
     traffic::{Counts, Traffic},
 };
 use crate::{
-    BufferPool, CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig, Timeouts,
+    BookEntry, BufferPool, CapabilityName, CommandError, Contradiction, LocalCapability, SessionConfig,
+    Timeouts,
     config::POOL_TRIM_INTERVAL,
     dialer::Candidate,
     server::{self, ServerCounts},
@@ -47,6 +52,9 @@ const MAX_COMMANDS: usize = 64;
 
 /// Reports that may wait for the server; connections wait with further ones.
 const MAX_REPORTS: usize = 256;
+
+/// Addresses that one server listens on: one of each family, and a few more.
+pub const MAX_LISTENERS: usize = 8;
 
 /// The client's name unless the owner gives one.
 const CLIENT_NAME: &str = concat!("eth-rlpx/v", env!("CARGO_PKG_VERSION"));
@@ -88,6 +96,16 @@ pub enum ConfigError {
         /// What the system said.
         error: io::Error,
     },
+    /// More than [`MAX_LISTENERS`] addresses to listen on.
+    #[error("a server listens on at most {MAX_LISTENERS} addresses, {found} given")]
+    Listeners {
+        /// How many were given.
+        found: usize,
+    },
+    /// The file of the address book cannot be used.
+    #[cfg(feature = "address-book")]
+    #[error(transparent)]
+    AddressBook(#[from] super::book::BookError),
     /// The listener has no address.
     #[error("the listener: {0}")]
     Listener(#[from] io::Error),
@@ -95,38 +113,55 @@ pub enum ConfigError {
 
 /// Where connections come from.
 enum Door {
-    Shut,
     Open(TcpListener),
     At(SocketAddr),
 }
 
 impl Door {
-    fn open(self) -> Result<Option<TcpListener>, ConfigError> {
+    fn open(self) -> Result<TcpListener, ConfigError> {
         match self {
-            Self::Shut => Ok(None),
-            Self::Open(listener) => Ok(Some(listener)),
+            Self::Open(listener) => Ok(listener),
             Self::At(address) => {
-                bind(address).map(Some).map_err(|error| ConfigError::Listen { address, error })
+                listener::bind_listener(address).map_err(|error| ConfigError::Listen { address, error })
             }
         }
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+/// An address book that is asked for.
+#[cfg(feature = "address-book")]
+struct Book(PathBuf);
+
+/// Without the feature there is none to ask for.
+#[cfg(not(feature = "address-book"))]
+enum Book {}
+
+/// An open address book and what is in it.
+type OpenBook = (Option<Arc<dyn BookStore>>, Option<Vec<BookEntry>>);
+
+impl Book {
+    #[cfg(feature = "address-book")]
+    fn open(self) -> Result<OpenBook, ConfigError> {
+        let (file, stored) = super::book::BookFile::open(&self.0)?;
+        Ok((Some(Arc::new(file)), Some(stored)))
+    }
+
+    #[cfg(not(feature = "address-book"))]
+    fn open(self) -> Result<OpenBook, ConfigError> {
+        match self {}
+    }
 }
 
 /// What a server is made of; made by [`Server::builder`].
 pub struct ServerBuilder {
     curve: CurveHandle,
     client_name: String,
-    door: Door,
+    doors: Vec<Door>,
     protocols: Vec<Arc<dyn Protocol>>,
     config: ServerConfig,
     timeouts: Timeouts,
     candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
+    book: Option<Book>,
 }
 
 impl ServerBuilder {
@@ -134,11 +169,12 @@ impl ServerBuilder {
         Self {
             curve,
             client_name: CLIENT_NAME.to_owned(),
-            door: Door::Shut,
+            doors: Vec::new(),
             protocols: Vec::new(),
             config: ServerConfig::default(),
             timeouts: Timeouts::default(),
             candidates: None,
+            book: None,
         }
     }
 
@@ -149,17 +185,19 @@ impl ServerBuilder {
         self
     }
 
-    /// Accepts connections from `listener`. Default: nobody comes in.
+    /// Accepts connections from `listener`, and from others that are given: a node with both families has two. Default:
+    /// nobody comes in.
     #[must_use]
     pub fn listener(mut self, listener: TcpListener) -> Self {
-        self.door = Door::Open(listener);
+        self.doors.push(Door::Open(listener));
         self
     }
 
-    /// Accepts connections at `address`, in place of a listener.
+    /// Accepts connections at `address` too, as [`bind_listener`](crate::bind_listener) does. When one of several cannot be had,
+    /// none is.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.door = Door::At(address);
+        self.doors.push(Door::At(address));
         self
     }
 
@@ -191,6 +229,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Keeps the nodes that have served in the file at `path`, made when it is missing, and dials them at the next start
+    /// before anybody else is found. One process has the file open at a time. Default: nothing is kept.
+    #[cfg(feature = "address-book")]
+    #[must_use]
+    pub fn address_book(mut self, path: impl Into<PathBuf>) -> Self {
+        self.book = Some(Book(path.into()));
+        self
+    }
+
     /// Starts the server's tasks, in the runtime this is called from.
     ///
     /// # Errors
@@ -198,12 +245,17 @@ impl ServerBuilder {
     pub fn start(self) -> Result<Server, ConfigError> {
         let capabilities = capabilities(&self.protocols)?;
         check_peers(&self.config, &self.curve)?;
-        self.config.check(!matches!(self.door, Door::Shut), self.candidates.is_some())?;
-        let listener = self.door.open()?;
-        let local_addr = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        self.config.check(!self.doors.is_empty(), self.candidates.is_some())?;
+        if self.doors.len() > MAX_LISTENERS {
+            return Err(ConfigError::Listeners { found: self.doors.len() });
+        }
+        let listeners = self.doors.into_iter().map(Door::open).collect::<Result<Vec<_>, _>>()?;
+        let local_addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        // Last, so that nothing is written when something else is wrong.
+        let (store, stored) = self.book.map_or(Ok((None, None)), |book| book.open())?;
         let public_key = self.curve.node_key().public_key();
         let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
-        session.hello.listen_port = local_addr.map_or(0, |address| address.port());
+        session.hello.listen_port = local_addrs.first().map_or(0, SocketAddr::port);
         session.timeouts = self.timeouts;
         session.buffers = BufferPool::new();
 
@@ -211,14 +263,17 @@ impl ServerBuilder {
             public_key,
             node_id: public_key.node_id(),
             client_name: session.hello.client_name.clone(),
-            local_addr,
+            local_addrs,
             capabilities: session.hello.capabilities.clone(),
             max_peers: self.config.max_peers,
         };
         let times = self.config.times.clone();
         let pool = Pool::new(self.config.memory_budget);
         let throttle = Throttle::new(&self.config.rates);
-        let machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
+        let mut machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
+        if let Some(stored) = stored {
+            machine.open_book(now(), stored);
+        }
         let ServerCounts { refusals, left, turned_away } = machine.counts().clone();
         let rejects = session.rejects.clone();
         let traffic = Arc::new(Traffic::of(&session));
@@ -238,9 +293,11 @@ impl ServerBuilder {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(trim(common.session.buffers.clone()));
-        let accepted = listener.map(|listener| {
+        let accepted = (!listeners.is_empty()).then(|| {
             let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
-            tasks.spawn(listener::run(listener, sender, counts.refusals.clone()));
+            for listener in listeners {
+                tasks.spawn(listener::run(listener, sender.clone(), counts.refusals.clone()));
+            }
             accepted
         });
         let intake = Intake { commands, reports, accepted, candidates: self.candidates, tasks };
@@ -252,7 +309,8 @@ impl ServerBuilder {
             peer_count: Arc::clone(&peer_count),
             node_info,
         });
-        spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count).run());
+        let keeper = Keeper::new(store);
+        spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count, keeper).run());
         Ok(server)
     }
 }

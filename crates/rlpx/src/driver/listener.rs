@@ -5,6 +5,7 @@
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
 use identity::Counters;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -23,6 +24,28 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Failures of single connections in a row that are passed over without a pause: a full backlog of them, and no more.
 const MAX_PASSED_OVER: u32 = 128;
+
+/// Connections that the system completes before they are accepted; tokio's default.
+const BACKLOG: i32 = 1_024;
+
+/// Listens on a TCP address. On an IPv6 address for IPv6 alone (`IPV6_V6ONLY`), so that a node may listen on both families
+/// at one port and each connection has the family it came by.
+///
+/// # Errors
+/// What the system says: the port is taken, the address is not this machine's, the family is switched off.
+pub fn bind_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // As tokio does: connections of an earlier run that are still ending do not hold the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
 
 /// Where connections come from: a socket, or a test's script.
 pub(super) trait Accept {

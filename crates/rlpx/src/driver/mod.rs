@@ -6,12 +6,15 @@
 
 mod account;
 mod attached;
+#[cfg(feature = "address-book")]
+mod book;
 mod builder;
 mod connection;
 mod dial;
 mod event;
 mod function;
 mod intake;
+mod keeper;
 mod link;
 mod listener;
 #[cfg(feature = "nat")]
@@ -43,15 +46,18 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[cfg(feature = "address-book")]
+pub use self::book::BookError;
 use self::intake::Command;
 #[cfg(feature = "nat")]
 pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use self::{
-    builder::{ConfigError, ServerBuilder},
+    builder::{ConfigError, MAX_LISTENERS, ServerBuilder},
     connection::{ConnectError, Connection, Received},
     event::{Event, EventStream, MAX_EVENTS},
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},
     link::Link,
+    listener::bind_listener,
     node_info::NodeInfo,
     pool::Held,
     protocol::{Protocol, ProtocolSession, ProtocolVersion},
@@ -183,9 +189,9 @@ impl Server {
         &self.0.node_info
     }
 
-    /// Where the server listens, if it does.
+    /// Where the server listens, if it does: the first address, where there are several.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.0.node_info.local_addr
+        self.0.node_info.local_addrs.first().copied()
     }
 
     /// What happens from now on.

@@ -16,8 +16,8 @@ pub struct NodeInfo {
     pub node_id: NodeId,
     /// The client's name as Hello tells it.
     pub client_name: String,
-    /// Where the server listens, if it does.
-    pub local_addr: Option<SocketAddr>,
+    /// Where the server listens, in the order in which the owner named it.
+    pub local_addrs: Vec<SocketAddr>,
     /// What Hello offers, sorted.
     pub capabilities: Vec<Capability>,
     /// Peers in all; trusted ones come on top.

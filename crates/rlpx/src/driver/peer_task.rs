@@ -7,7 +7,10 @@ use std::{
 };
 
 use identity::{CurveHandle, PublicKey};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     account::Account,
@@ -46,8 +49,10 @@ pub(super) enum Order {
 /// What a connection reports to the server, under its number. That it has ended is seen by its task's end.
 #[derive(Debug)]
 pub(super) enum Report {
+    /// A dial is about to try another of its addresses, if it may.
+    Trying(SocketAddr, oneshot::Sender<bool>),
     /// TCP has connected.
-    Connected,
+    Connected(SocketAddr),
     /// The node at the other end has proved its key.
     Authenticated(PublicKey),
     /// Hello came; so many capabilities are shared.

@@ -26,6 +26,7 @@ use super::{
     dial::{Dial, resolve},
     event::Event,
     intake::{Intake, next_accepted, next_candidate},
+    keeper::Keeper,
     now,
     peer_task::{Common, MAX_ORDERS, Order, PeerTask, Report},
     wire::Wire,
@@ -64,6 +65,7 @@ pub(super) struct ServerTask {
     live: BTreeMap<PeerId, Live>,
     tasks: JoinSet<(PeerId, SessionEnd)>,
     lookups: JoinSet<(PeerId, Vec<SocketAddr>)>,
+    keeper: Keeper,
     closing: Option<Closing>,
 }
 
@@ -74,9 +76,10 @@ impl ServerTask {
         intake: Intake,
         events: broadcast::Sender<Event>,
         peer_count: Arc<AtomicUsize>,
+        keeper: Keeper,
     ) -> Self {
         let (live, tasks, lookups) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        Self { machine, common, intake, events, peer_count, live, tasks, lookups, closing: None }
+        Self { machine, common, intake, events, peer_count, live, tasks, lookups, keeper, closing: None }
     }
 
     /// Runs until a shutdown is complete, or the last handle is gone and all peers are told.
@@ -88,8 +91,20 @@ impl ServerTask {
             }
             self.turn().await;
         }
+        self.store_the_rest().await;
         for waiting in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             let _ = waiting.send(());
+        }
+    }
+
+    /// The address book as the last session has left it.
+    async fn store_the_rest(&mut self) {
+        while let Some(is_stored) = self.keeper.written().await {
+            self.machine.handle_stored(now(), is_stored);
+        }
+        if let Some(changes) = self.machine.last_changes() {
+            self.keeper.write(changes);
+            self.keeper.written().await;
         }
     }
 
@@ -112,6 +127,7 @@ impl ServerTask {
             Some(Ok((id, addresses))) = self.lookups.join_next() => {
                 self.machine.handle_resolved(now(), id, &addresses);
             }
+            Some(is_stored) = self.keeper.written() => self.machine.handle_stored(now(), is_stored),
             command = commands.recv(), if hears_commands => self.handle_command(command),
             connection = next_accepted(accepted) => self.handle_accepted(connection),
             candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
@@ -165,7 +181,14 @@ impl ServerTask {
     fn handle_report(&mut self, id: PeerId, report: Report) {
         let Some(live) = self.live.get_mut(&id) else { return };
         match report {
-            Report::Connected => self.machine.handle_connected(now(), id),
+            Report::Trying(address, answer) => {
+                // A dial that is called off no longer waits for it.
+                let _ = answer.send(self.machine.handle_attempt(now(), id, address));
+            }
+            Report::Connected(address) => {
+                live.address = address;
+                self.machine.handle_connected_to(now(), id, address);
+            }
             Report::Authenticated(remote) => {
                 live.public_key = Some(remote);
                 self.machine.handle_authenticated(now(), id, remote);
@@ -233,6 +256,7 @@ impl ServerTask {
                     self.order(id, Order::Establish { static_peer, trusted });
                 }
                 Output::Disconnect(id, reason) => self.order(id, Order::Disconnect(reason)),
+                Output::Store(changes) => self.keeper.write(changes),
                 Output::Abort(id) => match self.live.get_mut(&id) {
                     Some(live) => live.orders = None,
                     // Not begun: it was still a name.

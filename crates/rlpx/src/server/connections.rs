@@ -69,7 +69,9 @@ impl Server {
     pub fn handle_resolved(&mut self, now: Now, id: PeerId, addresses: &[SocketAddr]) {
         let may_dial = |ip| may_dial(&self.config, ip) && !self.bans.holds_address(now.instant, ip);
         let usable = addresses.iter().filter(|address| may_dial(address.ip()));
-        let addresses: Vec<SocketAddr> = usable.take(MAX_DIAL_ADDRESSES).copied().collect();
+        let usable: Vec<SocketAddr> = usable.copied().collect();
+        let mut addresses = self.dialer.in_order(now.instant, &usable);
+        addresses.truncate(MAX_DIAL_ADDRESSES);
         let Some(entry) = self.peers.entry(id).filter(|entry| entry.stage == Stage::Dialing) else { return };
         match entry.public_key {
             Some(remote) if !addresses.is_empty() => self.connect(now, id, remote, addresses),
@@ -77,10 +79,23 @@ impl Server {
         }
     }
 
-    /// A dial has reached somebody.
+    /// A dial has reached somebody at `address`; its other attempts are dropped.
+    pub fn handle_connected_to(&mut self, now: Now, id: PeerId, address: SocketAddr) {
+        if let Some(entry) = self.peers.entry_mut(id).filter(|entry| entry.stage == Stage::Dialing) {
+            self.dialer.handle_winner(now.instant, &entry.addresses, address);
+            entry.addresses.retain(|other| *other != address);
+            entry.addresses.insert(0, address);
+        }
+        self.handle_connected(now, id);
+    }
+
+    /// A dial to one address has reached somebody.
     pub fn handle_connected(&mut self, now: Now, id: PeerId) {
         if self.peers.entry(id).is_some_and(|entry| entry.stage == Stage::Dialing) {
             self.peers.advance(now.instant, id, Stage::Handshaking);
+            if let Some(known) = &mut self.dialer.known {
+                known.book.handle_reached(now);
+            }
         }
     }
 
@@ -145,11 +160,14 @@ impl Server {
             if !self.peers.has_node(node_id) && *end != refused {
                 let lasted = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
                 let parted = Parted { end, dialed: !entry.is_inbound(), lasted };
+                self.note_parting(now, node_id, &parted);
                 self.dialer.handle_parting(now.instant, &self.config.times, node_id, parted);
             }
             self.settle(now, node_id);
         }
+        self.keep_book(now);
         self.dial_static(now);
+        self.dial_known(now);
     }
 
     /// Decides on the connections with a node that wait, as long as one decision leads to another.
@@ -178,6 +196,7 @@ impl Server {
             return;
         }
         self.peers.advance(now.instant, id, Stage::Established);
+        self.note_peer(now, id, node_id);
         let (static_peer, trusted) = (self.dialer.is_static(&node_id), self.trusted.contains(&node_id));
         self.outputs.push_back(Output::Establish { id, static_peer, trusted });
         // Our own dials to the node that have shown nobody anything yet.

@@ -1,5 +1,5 @@
 //! Dials: candidates as they are found, static peers as they become due, as many at a time as there are slots.
-//! Whom to dial and when again is `dialer`'s.
+//! Whom to dial and when again is `dialer`'s; nodes that are known from before are dialed in `known.rs`.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::{
     admission::Refusal,
     dialer::{Candidate, may_dial},
     peer::PeerId,
-    peer_set::{Entry, Origin},
+    peer_set::{Entry, Origin, Stage},
 };
 
 /// Dials.
@@ -25,39 +25,61 @@ impl Server {
         if self.shutting_down || self.config.no_discovered_dials || self.is_full() {
             return 0;
         }
+        self.dial_capacity().saturating_sub(self.peers.dialing())
+    }
+
+    /// Dials that may be under way now.
+    pub(super) fn dial_capacity(&self) -> usize {
         let missing = self.config.max_dialed().saturating_sub(self.peers.outbound_established());
-        missing.saturating_mul(2).min(self.config.max_dials).saturating_sub(self.peers.dialing())
+        missing.saturating_mul(2).min(self.config.max_dials)
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.peers.established() >= self.config.max_peers
     }
 
-    /// Somebody found a node. Dialed when it fits; otherwise counted and forgotten.
+    /// Somebody found a node. Dialed when it fits, wherever it may be; otherwise counted and forgotten.
     pub fn handle_candidate(&mut self, now: Now, candidate: Candidate) {
-        let node_id = candidate.public_key.node_id();
         if self.wanted_candidates(now) == 0 {
             return;
         }
-        let obstacle = if node_id == self.local {
-            Some(Refusal::CandidateOwn)
-        } else if self.bans.holds_node(now.instant, node_id)
-            || self.bans.holds_address(now.instant, candidate.endpoint.ip)
-        {
-            Some(Refusal::CandidateBanned)
-        } else {
-            self.peers.involves(node_id).then_some(Refusal::CandidateBusy)
-        };
-        let judged = self.dialer.consider(now.instant, &self.config, &candidate, obstacle);
-        match (judged, candidate.endpoint.tcp_addr()) {
-            (Ok(()), Some(address)) => {
+        self.dialer.spend_candidate(now.instant);
+        let addresses: Vec<SocketAddr> = candidate.addresses().collect();
+        match self.where_to_dial(now, candidate.public_key, &addresses) {
+            Ok(addresses) => {
                 let entry = Entry::outbound(now.instant, Origin::Dynamic, candidate.public_key);
                 let id = self.peers.insert(entry);
-                self.connect(now, id, candidate.public_key, vec![address]);
+                let addresses = self.dialer.in_order(now.instant, &addresses);
+                self.connect(now, id, candidate.public_key, addresses);
             }
-            (Ok(()), None) => self.counts.refusals.add(Refusal::CandidateAddress),
-            (Err(refusal), _) => self.counts.refusals.add(refusal),
+            Err(refusal) => self.counts.refusals.add(refusal),
         }
+    }
+
+    /// Those of its addresses at which a node may be dialed now; then it is on record as dialed.
+    pub(super) fn where_to_dial(
+        &mut self,
+        now: Now,
+        remote: PublicKey,
+        addresses: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, Refusal> {
+        let node_id = remote.node_id();
+        let mut left: Vec<SocketAddr> = addresses.to_vec();
+        left.retain(|address| may_dial(&self.config, address.ip()));
+        if left.is_empty() {
+            return Err(Refusal::CandidateAddress);
+        }
+        if node_id == self.local {
+            return Err(Refusal::CandidateOwn);
+        }
+        left.retain(|address| !self.bans.holds_address(now.instant, address.ip()));
+        if left.is_empty() || self.bans.holds_node(now.instant, node_id) {
+            return Err(Refusal::CandidateBanned);
+        }
+        if self.peers.involves(node_id) {
+            return Err(Refusal::CandidateBusy);
+        }
+        self.dialer.consider(now.instant, &self.config, node_id, &left)
     }
 
     /// Dials the static peers that are due. They take no slots from candidates, and wait when every dial is taken.
@@ -91,14 +113,31 @@ impl Server {
         }
     }
 
-    /// Puts a dial out. Its addresses count for candidates at the same hosts and sites, whoever named them.
+    /// Puts a dial out, to `addresses` in this order. The first counts from now on for candidates at the same host and
+    /// site, whoever named it; the others when they are tried.
     pub(super) fn connect(&mut self, now: Now, id: PeerId, remote: PublicKey, addresses: Vec<SocketAddr>) {
-        for address in &addresses {
-            self.dialer.note_dial(now.instant, &self.config, address.ip());
+        if let Some(first) = addresses.first() {
+            self.dialer.note_dial(now.instant, &self.config, first.ip());
         }
         if let Some(entry) = self.peers.entry_mut(id) {
             entry.addresses.clone_from(&addresses);
         }
         self.outputs.push_back(Output::Connect { id, remote, addresses });
+    }
+
+    /// Whether an address of a dial that is not its first may be tried now; if so, the attempt is on record. Asked before
+    /// each: a ban may have come, or other dials may have taken the places of the address's site.
+    pub fn handle_attempt(&mut self, now: Now, id: PeerId, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let dial = self.peers.entry(id).filter(|entry| entry.stage == Stage::Dialing);
+        let Some(origin) = dial.map(|entry| entry.origin) else { return false };
+        let is_barred = !may_dial(&self.config, ip) || self.bans.holds_address(now.instant, ip);
+        // Nobody plants the addresses of static peers: they count, and are not held back.
+        let is_held_back = origin != Origin::Static && self.dialer.is_crowded(now.instant, &self.config, ip);
+        if is_barred || is_held_back {
+            return false;
+        }
+        self.dialer.note_dial(now.instant, &self.config, ip);
+        true
     }
 }

@@ -74,6 +74,10 @@ impl Server {
         if target == BanTarget::Node(self.local) {
             return Err(CommandError::Own);
         }
+        if let (BanTarget::Node(node_id), Some(known)) = (&target, &mut self.dialer.known) {
+            known.book.remove(*node_id);
+            self.keep_book(now);
+        }
         self.bans.insert(now.instant, target, duration);
         self.enforce_bans(now, Refusal::Banned, DisconnectReason::UselessPeer);
         Ok(())
@@ -92,6 +96,10 @@ impl Server {
 
     /// Takes the owner's word on a peer; see [`Verdict`] for what follows. On this node itself nothing does.
     pub fn report(&mut self, now: Now, node_id: NodeId, verdict: Verdict) {
+        if let Some(known) = &mut self.dialer.known {
+            known.book.handle_verdict(now, node_id, verdict);
+            self.keep_book(now);
+        }
         let times = &self.config.times;
         if node_id == self.local || !self.standings.report(now.instant, times, node_id, verdict) {
             return;

@@ -4,11 +4,15 @@
 #![cfg(feature = "tokio")]
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[cfg(feature = "address-book")]
+mod book;
 mod budget;
 mod life;
+mod listeners;
 mod owner;
 mod peers;
 mod protocols;
+mod races;
 mod rates;
 mod status;
 mod support;

@@ -229,7 +229,10 @@ async fn the_server_says_what_its_node_is() {
     let node = stage.echoing().await;
     let info = node.server.node_info();
     assert_eq!((info.public_key, info.node_id), (node.key.public_key(), node.key.node_id()));
-    assert_eq!((info.client_name.as_str(), info.local_addr), ("test/1", node.server.local_addr()));
+    assert_eq!(
+        (info.client_name.as_str(), info.local_addrs.first().copied()),
+        ("test/1", node.server.local_addr())
+    );
     let offered: Vec<String> = info.capabilities.iter().map(ToString::to_string).collect();
     assert_eq!((offered, info.max_peers), (vec!["echo/1".to_owned()], 50));
 }

@@ -265,7 +265,7 @@ async fn candidates_are_taken_only_while_they_are_wanted() {
         let node = stage.echoing().await;
         let address = node.server.local_addr().unwrap();
         let endpoint = Endpoint { ip: address.ip(), udp: 0, tcp: address.port() };
-        candidates.push(Candidate { public_key: node.key.public_key(), endpoint });
+        candidates.push(Candidate::new(node.key.public_key(), endpoint));
         nodes.push(node);
     }
     let (taken, key) = (Arc::new(AtomicUsize::new(0)), stage.key());

@@ -10,11 +10,12 @@ use std::{
 
 use identity::{Enode, Host, Now, Prefix, PublicKey};
 use rlpx::{
-    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError, Slots, Wait,
+    BookEntry, Candidate, DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd,
+    SessionError, Slots, Wait,
     server::{Output, Server},
 };
 
-use crate::story::{BROKEN, OWN, Story, candidate, enode, epoch, established, far, key, next_dial};
+use crate::story::{BROKEN, OWN, Story, candidate, enode, epoch, established, far, ip, key, next_dial};
 
 /// One moment of dial policy: what happens before it, and whom it makes the node dial.
 struct Round {
@@ -31,8 +32,11 @@ struct Round {
 }
 
 fn play(config: ServerConfig, rounds: &[Round]) -> Story {
-    let mut story = Story::new(config);
-    let mut known: Vec<(PeerId, PublicKey)> = story.dials();
+    play_on(Story::new(config), rounds)
+}
+
+fn play_on(mut story: Story, rounds: &[Round]) -> Story {
+    let mut known: Vec<(PeerId, PublicKey)> = Vec::new();
     for (number, round) in rounds.iter().enumerate() {
         story.wait(Duration::from_secs(round.after));
         let number_of = |node: u16| move |(_, remote): &&(PeerId, PublicKey)| *remote == key(node);
@@ -52,6 +56,63 @@ fn play(config: ServerConfig, rounds: &[Round]) -> Story {
         known.extend(dials);
     }
     story
+}
+
+#[test]
+fn dial_policy_with_known_and_static_peers_follows_the_rounds() {
+    let config = ServerConfig {
+        max_peers: 6,
+        slots: Slots { dial_ratio: 2, ..Default::default() },
+        max_dials: 4,
+        static_peers: vec![enode(50)],
+        ..Default::default()
+    };
+    let mut story = Story::new(config);
+    let known = [(1, 4_000), (2, 3_000), (3, 1_000)];
+    let stored = known.map(|(number, score)| known_node(number, &far(number), score));
+    story.server.open_book(story.now, stored.into());
+    let story = play_on(
+        story,
+        &[
+            // The static peer first; the best two of the known ones take half of the four dials at once.
+            Round { after: 0, found: &[], reached: &[], ended: &[], dialed: &[50, 1, 2] },
+            // One found node takes the last dial; another is not wanted.
+            Round {
+                after: 1,
+                found: &[(10, "77.9.0.1"), (11, "77.9.1.1")],
+                reached: &[],
+                ended: &[],
+                dialed: &[10],
+            },
+            // A known one fails: the next one comes in its place. Who failed rests, whoever finds it.
+            Round { after: 1, found: &[(2, "77.0.2.1")], reached: &[], ended: &[2], dialed: &[3] },
+            // The static peer fails, and is dialed again after a second and its jitter; nothing else moves.
+            Round { after: 1, found: &[], reached: &[], ended: &[50], dialed: &[] },
+            Round { after: 2, found: &[], reached: &[], ended: &[], dialed: &[50] },
+            // One known node is a peer, and the other gone: nobody is left to dial but who is found.
+            Round {
+                after: 1,
+                found: &[(12, "77.9.2.1"), (1, "77.0.1.1")],
+                reached: &[1],
+                ended: &[3],
+                dialed: &[12],
+            },
+            // 70 s later both that failed are due once more: one takes the last dial, the other the next that is free.
+            Round { after: 70, found: &[], reached: &[], ended: &[10, 12], dialed: &[2] },
+            Round { after: 1, found: &[], reached: &[], ended: &[], dialed: &[3] },
+        ],
+    );
+    assert_eq!(story.server.known_count(), 3);
+}
+
+/// A node of the address book that has this score now.
+fn known_node(number: u16, address: &str, score: u32) -> BookEntry {
+    let mut entry = rlp::RlpStream::new_list(7);
+    let IpAddr::V4(ip) = ip(address) else { panic!("{address}") };
+    entry.append(&key(number).as_bytes().as_slice()).begin_list(1);
+    entry.begin_list(2).append(&ip.octets().as_slice()).append(&30_303u16);
+    entry.append(&score).append(&1_700_000_000u64).append(&1_700_000_000u64).append(&0u64).append(&0u32);
+    BookEntry::decode(&entry.out()).unwrap()
 }
 
 #[test]
@@ -516,4 +577,83 @@ fn h18_a_node_that_turns_out_to_be_this_one_is_told_and_not_dialed_again() {
     let (id, outputs) = story.come_in(OWN);
     assert_eq!(outputs, [Output::Disconnect(id, DisconnectReason::ConnectedToSelf)]);
     assert_eq!(story.server.rule(id), Some(Refusal::OwnKey));
+}
+
+fn both(number: u16, v4: &str, v6: &str) -> Candidate {
+    let other = candidate(number, v6).endpoint;
+    Candidate { other: Some(other), ..candidate(number, v4) }
+}
+
+/// The addresses of the one dial that was put out.
+fn raced(story: &mut Story) -> (PeerId, Vec<SocketAddr>) {
+    match &story.outputs()[..] {
+        [Output::Connect { id, addresses, .. }] => (*id, addresses.clone()),
+        outputs => panic!("{outputs:?}"),
+    }
+}
+
+fn at(address: &str) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), 30_303)
+}
+
+#[test]
+fn s03_of_two_addresses_each_counts_when_it_is_tried_and_not_before() {
+    let mut story = Story::new(ServerConfig::default());
+    story.server.handle_candidate(story.now, both(1, "77.0.0.1", "2600:1::1"));
+    let (id, addresses) = raced(&mut story);
+    assert_eq!(addresses, [at("2600:1::1"), at("77.0.0.1")], "IPv6 first");
+    // Its IPv4 address was not tried, so it is free for another; its IPv6 address is not.
+    story.server.handle_candidate(story.now, candidate(2, "2600:1::1"));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateSite)), (vec![], 1));
+    story.server.handle_candidate(story.now, candidate(3, "77.0.0.1"));
+    assert_eq!(story.dials().len(), 1);
+    // And now it is too late for the first dial to try it.
+    assert!(!story.server.handle_attempt(story.now, id, at("77.0.0.1")));
+    // A dial that may try its second address takes a place with it.
+    story.server.handle_candidate(story.now, both(4, "77.1.0.1", "2600:4::1"));
+    let (id, _) = raced(&mut story);
+    assert!(story.server.handle_attempt(story.now, id, at("77.1.0.1")));
+    story.server.handle_candidate(story.now, candidate(5, "77.1.0.1"));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateSite)), (vec![], 2));
+}
+
+#[test]
+fn s03_of_two_addresses_only_those_that_may_be_dialed_are() {
+    let mut story = Story::new(ServerConfig::default());
+    story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+    assert_eq!(story.dials().len(), 1);
+    let rows = [("77.0.0.1", "2600:1::1", "2600:1::1"), ("77.2.0.1", "2001:db8::1", "77.2.0.1")];
+    for (number, (v4, v6, expected)) in (10..).zip(rows) {
+        story.server.handle_candidate(story.now, both(number, v4, v6));
+        assert_eq!(raced(&mut story).1, [at(expected)]);
+    }
+    story.server.handle_candidate(story.now, both(20, "0.0.0.0", "ff02::1"));
+    assert_eq!((story.dials(), story.count(Refusal::CandidateAddress)), (vec![], 1));
+}
+
+#[test]
+fn s03_an_attempt_at_an_address_that_was_banned_meanwhile_is_not_made() {
+    let mut story = Story::new(ServerConfig::default());
+    story.server.handle_candidate(story.now, both(1, "77.0.0.1", "2600:1::1"));
+    let (id, _) = raced(&mut story);
+    let target = rlpx::BanTarget::Addresses(identity::Prefix::site(ip("77.0.0.1")));
+    story.server.ban(story.now, target, Duration::from_secs(60)).unwrap();
+    assert!(!story.server.handle_attempt(story.now, id, at("77.0.0.1")));
+    // Nor one of a dial that is over, or was never made.
+    let gone = PeerId(99);
+    assert!(!story.server.handle_attempt(story.now, gone, at("77.9.0.1")));
+}
+
+#[test]
+fn a_family_that_keeps_losing_goes_second() {
+    let mut story = Story::new(ServerConfig::default());
+    for number in 1..=3 {
+        story.server.handle_candidate(story.now, both(number, &far(number), &format!("2600:{number}::1")));
+        let (id, addresses) = raced(&mut story);
+        assert!(addresses[0].is_ipv6());
+        assert!(story.server.handle_attempt(story.now, id, addresses[1]));
+        story.server.handle_connected_to(story.now, id, addresses[1]);
+    }
+    story.server.handle_candidate(story.now, both(9, &far(9), "2600:9::1"));
+    assert_eq!(raced(&mut story).1, [at(&far(9)), at("2600:9::1")]);
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod bans;
 mod dials;
+mod known;
 mod owner;
 mod privileges;
 mod story;

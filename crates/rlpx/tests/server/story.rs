@@ -41,7 +41,7 @@ pub(crate) fn enode(number: u16) -> Enode {
 }
 
 pub(crate) fn candidate(number: u16, address: &str) -> Candidate {
-    Candidate { public_key: key(number), endpoint: Endpoint { ip: ip(address), udp: 0, tcp: 30_303 } }
+    Candidate::new(key(number), Endpoint { ip: ip(address), udp: 0, tcp: 30_303 })
 }
 
 /// A public address of its own site.
@@ -53,8 +53,12 @@ pub(crate) const BROKEN: SessionEnd = SessionEnd::Broken(SessionError::Eof);
 
 impl Story {
     pub(crate) fn new(config: ServerConfig) -> Self {
+        Self::with_seed(config, 7)
+    }
+
+    pub(crate) fn with_seed(config: ServerConfig, seed: u64) -> Self {
         let now = Now { instant: epoch(), unix: Duration::from_secs(1_700_000_000) };
-        Self { now, server: Server::new(now, config, key(OWN), 7) }
+        Self { now, server: Server::new(now, config, key(OWN), seed) }
     }
 
     pub(crate) fn wait(&mut self, by: Duration) {
@@ -74,7 +78,8 @@ impl Story {
             | Output::Greet(_)
             | Output::Establish { .. }
             | Output::Disconnect(..)
-            | Output::Abort(_) => None,
+            | Output::Abort(_)
+            | Output::Store(_) => None,
         };
         self.outputs().into_iter().filter_map(dial).collect()
     }

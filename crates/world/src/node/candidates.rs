@@ -49,7 +49,7 @@ impl Candidates {
         loop {
             while let Some(node) = self.found.pop_front() {
                 if node.endpoint.tcp != 0 && node.enr.is_some_and(|record| self.chain.accepts_enr(&record)) {
-                    return Some(Candidate { public_key: node.public_key, endpoint: node.endpoint });
+                    return Some(Candidate::new(node.public_key, node.endpoint));
                 }
             }
             if self.has_read_table {
