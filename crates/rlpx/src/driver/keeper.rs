@@ -36,6 +36,17 @@ impl Keeper {
         });
     }
 
+    /// Closes the file, which is free for another node when this returns.
+    pub(super) async fn close(&mut self) {
+        if let Some(store) = self.store.take() {
+            self.writes.spawn_blocking(move || {
+                drop(store);
+                true
+            });
+        }
+        while self.written().await.is_some() {}
+    }
+
     /// Whether the write under way went well, once it is over; None when there is none.
     pub(super) async fn written(&mut self) -> Option<bool> {
         let written = self.writes.join_next().await?;

@@ -106,6 +106,8 @@ impl ServerTask {
             self.keeper.write(changes);
             self.keeper.written().await;
         }
+        // Before anybody hears that the server has ended: the next one may open the file at once.
+        self.keeper.close().await;
     }
 
     /// Waits for one thing to happen and hands it in.
