@@ -5,12 +5,13 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     sync::Arc,
 };
 
 use discv4::Discv4;
 use eth_wire::{Chain, EthConfig, Pool};
-use identity::{CurveHandle, CurvePool, Endpoint, Enode, Host, NetList, NodeKey, Now};
+use identity::{CurvePool, Endpoint, Enode, Host, NetList, NodeKey, Now};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{Nat, NatConfig, Protocol, RateLimits, Server, ServerConfig, nat::NatMethod};
 
@@ -37,6 +38,7 @@ pub struct NodeBuilder {
     client_name: String,
     protocols: Vec<Arc<dyn Protocol>>,
     eth: Option<Eth>,
+    address_book: Option<PathBuf>,
 }
 
 /// How others reach the node.
@@ -60,6 +62,7 @@ impl NodeBuilder {
             curve: None,
             listen: ListenOn {
                 ip: Ipv4Addr::LOCALHOST.into(),
+                other: None,
                 tcp: DEFAULT_PORT,
                 udp: None,
                 discovery: true,
@@ -71,6 +74,7 @@ impl NodeBuilder {
             client_name: concat!("devp2p/v", env!("CARGO_PKG_VERSION"), "/rust").to_owned(),
             protocols: Vec::new(),
             eth: None,
+            address_book: None,
         }
     }
 
@@ -79,6 +83,22 @@ impl NodeBuilder {
     pub const fn listen(mut self, ip: IpAddr, tcp: u16) -> Self {
         self.listen.ip = ip;
         self.listen.tcp = tcp;
+        self
+    }
+
+    /// Listens for peers on `ip` too, an address of the other family, at the same TCP port. The record names both; discovery
+    /// stays on the first. Default: one address alone. An IPv6 address is for IPv6 alone, the unspecified one too.
+    #[must_use]
+    pub const fn listen_also(mut self, ip: IpAddr) -> Self {
+        self.listen.other = Some(ip);
+        self
+    }
+
+    /// Keeps the nodes that have served in the file at `path`, made when it is missing, and dials them at the next start
+    /// before discovery finds anybody. One node has the file open at a time. Default: nothing is kept.
+    #[must_use]
+    pub fn address_book(mut self, path: impl Into<PathBuf>) -> Self {
+        self.address_book = Some(path.into());
         self
     }
 
@@ -197,7 +217,7 @@ impl NodeBuilder {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(mut self) -> Result<Node, StartError> {
-        let sockets = Sockets::bind(self.listen).await?;
+        let sockets = Sockets::bind(self.listen)?;
         let bootnodes = resolve(&self.bootnodes).await?;
         self.discovery.bootnodes.extend(bootnodes);
         let curve_pool = self.curve.take().unwrap_or_else(|| Arc::new(CurvePool::for_this_machine()));
@@ -209,7 +229,9 @@ impl NodeBuilder {
             handle
         });
         let endpoint = Endpoint { ip: self.advertised_ip(), udp: sockets.udp_port, tcp: sockets.tcp_port };
-        let record = LocalRecord::new(Arc::clone(&self.key), endpoint, entries(&self.protocols), now())?;
+        let other = self.listen.other.map(|ip| Endpoint { ip: reachable(ip), udp: 0, tcp: sockets.tcp_port });
+        let entries = entries(&self.protocols);
+        let record = LocalRecord::new(Arc::clone(&self.key), (endpoint, other), entries, now())?;
         let nat = self.start_nat(&sockets)?;
         let Sockets { tcp, udp, .. } = sockets;
         let discovery =
@@ -217,7 +239,11 @@ impl NodeBuilder {
         let discovery = discovery.transpose().map_err(StartError::Discovery)?;
         let candidates =
             discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), self.protocols.clone()));
-        let server = start_server(curve, tcp, self.server, self.client_name, &self.protocols, candidates)?;
+        let mut server = Server::builder(curve).client_name(self.client_name).config(self.server);
+        if let Some(path) = self.address_book {
+            server = server.address_book(path);
+        }
+        let server = start_server(server, tcp, &self.protocols, candidates)?;
         Ok(Node::new(Parts {
             endpoint,
             record,
@@ -239,23 +265,27 @@ impl NodeBuilder {
 
     /// As in go-ethereum, a node that listens on all interfaces and knows no better names the loopback address.
     fn advertised_ip(&self) -> IpAddr {
-        self.external.ip.unwrap_or(match self.listen.ip {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        })
+        self.external.ip.unwrap_or(reachable(self.listen.ip))
+    }
+}
+
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
     }
 }
 
 fn start_server(
-    curve: CurveHandle,
-    listener: tokio::net::TcpListener,
-    config: ServerConfig,
-    client_name: String,
+    mut builder: rlpx::ServerBuilder,
+    listeners: Vec<tokio::net::TcpListener>,
     protocols: &[Arc<dyn Protocol>],
     candidates: Option<Dialable>,
 ) -> Result<Server, rlpx::ConfigError> {
-    let mut builder = Server::builder(curve).client_name(client_name).listener(listener).config(config);
+    for listener in listeners {
+        builder = builder.listener(listener);
+    }
     for protocol in protocols {
         builder = builder.protocol(Arc::clone(protocol));
     }

@@ -9,7 +9,7 @@ use std::{
 
 use discv4::{CandidateStream, NodeEntry};
 use futures_core::Stream;
-use identity::Enr;
+use identity::{AddressClass, Endpoint, Enr};
 use rlpx::{Candidate, Protocol};
 
 /// The nodes of a [`CandidateStream`] that are worth a dial.
@@ -31,9 +31,19 @@ impl Dialable {
     }
 
     fn candidate(&self, node: &NodeEntry) -> Option<Candidate> {
-        (is_wanted(&self.protocols, node.enr.as_ref()) && node.endpoint.tcp != 0)
-            .then_some(Candidate { public_key: node.public_key, endpoint: node.endpoint })
+        let other = other_endpoint(node);
+        let is_reachable = node.endpoint.tcp != 0 || other.is_some();
+        (is_reachable && is_wanted(&self.protocols, node.enr.as_ref()))
+            .then_some(Candidate { other, ..Candidate::new(node.public_key, node.endpoint) })
     }
+}
+
+/// Where a node's record says that it is by the other family. Nobody outside names an address inside.
+fn other_endpoint(node: &NodeEntry) -> Option<Endpoint> {
+    let record = node.enr.as_ref()?;
+    let other = if node.endpoint.ip.is_ipv4() { record.endpoint_v6() } else { record.endpoint_v4() }?;
+    let seen = AddressClass::of(node.endpoint.ip);
+    (other.tcp != 0 && AddressClass::of(other.ip).may_be_told_by(seen)).then_some(other)
 }
 
 impl Stream for Dialable {
@@ -82,7 +92,7 @@ mod tests {
     #[test]
     fn a_node_is_dialed_that_one_protocol_wants_or_when_none_minds() {
         let key = NodeKey::from_bytes(&[7; 32]).unwrap();
-        let record = EnrBuilder::new(1).entry("eth", vec![0xc0]).sign(&key).unwrap();
+        let record = EnrBuilder::new(1).entry("eth", vec![0xc0].into()).sign(&key).unwrap();
         let rows: [(&[Option<&str>], bool, bool); 6] = [
             (&[], true, true),
             (&[None], true, true),

@@ -167,3 +167,62 @@ async fn a_protocols_entries_are_in_the_record_and_follow_it() {
     assert_eq!(discovery.local_enr().seq(), first.seq() + 1, "discovery serves it");
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_finds_its_peer_without_discovery() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data").join("addressbook.redb");
+    let book = rlpx::BookTimes { stable: Duration::ZERO, ..Default::default() };
+    let config = || rlpx::ServerConfig { book, ..Default::default() };
+    // The other dials nobody, so that the first is the one who has reached it.
+    let passive = rlpx::ServerConfig { no_discovered_dials: true, ..Default::default() };
+    let other = on_chain(61, 1_700_000_000).server_config(passive).start().await.unwrap();
+    let first = on_chain(62, 1_700_000_000).server_config(config()).address_book(&path);
+    let first = first.bootnodes([other.enode()]).start().await.unwrap();
+    let mut events = first.events();
+    self::first(&mut events, ready).await;
+    first.shutdown().await;
+    let again = on_chain(62, 1_700_000_000).server_config(config()).address_book(&path).no_discovery();
+    let again = again.start().await.unwrap();
+    let mut events = again.events();
+    self::first(&mut events, ready).await;
+    assert_eq!(again.peers().await[0].node_id, other.node_id());
+    again.shutdown().await;
+    other.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_both_families_is_reached_by_both_and_says_so() {
+    let v6: std::net::IpAddr = std::net::Ipv6Addr::LOCALHOST.into();
+    let node = on_chain(63, 1_700_000_000).listen_also(v6).start().await.unwrap();
+    let record = node.enr();
+    let (v4, v6) = (record.endpoint_v4().unwrap(), record.endpoint_v6().unwrap());
+    assert_eq!((v6.ip, v6.tcp, v6.udp), (std::net::Ipv6Addr::LOCALHOST.into(), v4.tcp, 0));
+    for (secret, endpoint) in [(64, v4), (65, v6)] {
+        let enode = devp2p::identity::Enode::new(record.public_key(), endpoint);
+        let peer =
+            on_chain(secret, 1_700_000_000).no_discovery().static_peers([enode]).start().await.unwrap();
+        let mut events = peer.events();
+        first(&mut events, ready).await;
+        assert_eq!(peer.peers().await[0].remote_addr, endpoint.tcp_addr().unwrap());
+        peer.shutdown().await;
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn o03_a_port_taken_for_one_family_leaves_the_other_free() {
+    let taken = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let builder = |other: &str| {
+        builder(66).listen(Ipv4Addr::LOCALHOST.into(), port).listen_also(other.parse().unwrap())
+    };
+    let error = builder("::1").start().await.err().unwrap();
+    assert!(
+        matches!(&error, StartError::Bind { addr, .. } if addr.is_ipv6() && addr.port() == port),
+        "{error}"
+    );
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let same = builder("127.0.0.2").start().await.err().unwrap();
+    assert!(matches!(same, StartError::SameFamily { .. }), "{same}");
+}
