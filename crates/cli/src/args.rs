@@ -20,7 +20,7 @@ const DEFAULT_MAX_PEERS: usize = 50;
 /// Where a node keeps its key and who it is.
 #[derive(Args)]
 pub(crate) struct KeyArgs {
-    /// Directory for the node key [default: .devp2p in the home directory].
+    /// Directory for the node key, and with --bootnodes for the address book [default: .devp2p in the home directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) datadir: Option<PathBuf>,
     /// File with the node key (64 hex digits); created when missing.
@@ -34,9 +34,9 @@ pub(crate) struct KeyArgs {
 /// Where a node listens and whom it talks to.
 #[derive(Args)]
 pub(crate) struct NetworkArgs {
-    /// Address to listen on.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) addr: IpAddr,
+    /// Address to listen on; given twice, or as two with a comma, one IPv4 and one IPv6 address. Discovery takes the first.
+    #[arg(long, value_name = "IP", value_delimiter = ',', default_value = "127.0.0.1")]
+    pub(crate) addr: Vec<IpAddr>,
     /// TCP port for peers; 0 takes a free one.
     #[arg(long, default_value_t = DEFAULT_PORT)]
     pub(crate) port: u16,

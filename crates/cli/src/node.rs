@@ -20,7 +20,7 @@ use crate::{
     logging,
     output::say,
     peer_view::{peer_line, traffic_lines},
-    setup::{ChosenKey, NewChain},
+    setup::{ChosenKey, NewChain, book_path},
 };
 
 /// How often the status line is printed.
@@ -51,11 +51,12 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let chain = Arc::new(MemoryChain::new(&new_chain.genesis));
     let pool = Arc::new(MemoryPool::new(new_chain.chain_id));
     let config = new_chain.eth_config();
-    let builder = network(Node::builder(chosen.key.clone()), command.network).eth(
-        config,
-        Arc::clone(&chain) as Arc<dyn Chain>,
-        pool,
-    );
+    let mut builder = Node::builder(chosen.key.clone());
+    // Whoever names no network contacts nobody, whomever the node knew before.
+    if !command.network.bootnodes.is_empty() && !command.network.nodiscover {
+        builder = book_path(&command.key)?.into_iter().fold(builder, NodeBuilder::address_book);
+    }
+    let builder = network(builder, command.network)?.eth(config, Arc::clone(&chain) as Arc<dyn Chain>, pool);
     let mut stop = StopSignals::new()?;
     let node = builder.start().await.map_err(Failure::input)?;
     // Only now is anything written: bad input must leave nothing behind.
@@ -124,13 +125,21 @@ impl StopSignals {
     }
 }
 
-fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
+fn network(builder: NodeBuilder, args: NetworkArgs) -> Result<NodeBuilder, Failure> {
+    let (addr, other) = match args.addr[..] {
+        [addr] => (addr, None),
+        [addr, other] => (addr, Some(other)),
+        _ => return Err(Failure::input("--addr takes one IPv4 and one IPv6 address, or one alone")),
+    };
     let mut builder = builder
-        .listen(args.addr, args.port)
+        .listen(addr, args.port)
         .bootnodes(args.bootnodes)
         .static_peers(args.peers)
         .max_peers(args.maxpeers)
         .rates(args.rates.limits());
+    if let Some(other) = other {
+        builder = builder.listen_also(other);
+    }
     if let Some(port) = args.discovery_port {
         builder = builder.discovery_port(port);
     }
@@ -140,11 +149,11 @@ fn network(builder: NodeBuilder, args: NetworkArgs) -> NodeBuilder {
     if args.nodiscover {
         builder = builder.no_discovery();
     }
-    match args.nat {
+    Ok(match args.nat {
         Nat::None => builder,
         Nat::ExtIp(ip) => builder.external_ip(ip),
         Nat::Ask(method) => builder.nat(method),
-    }
+    })
 }
 
 async fn status_line(node: &Node, chain: &MemoryChain) -> String {

@@ -22,6 +22,8 @@ use crate::{
 
 /// Where the key stands in a data directory, as in geth's.
 const KEY_FILE: &str = "nodekey";
+/// Where the nodes that have served stand in a data directory.
+const BOOK_FILE: &str = "addressbook.redb";
 /// The data directory in the home directory.
 const DEFAULT_DATADIR: &str = ".devp2p";
 /// Chain and network id of the private network, as geth's own private chains have it.
@@ -64,6 +66,16 @@ impl ChosenKey {
         }
         self.key.create(path).map_err(Failure::input)
     }
+}
+
+/// Where a node keeps its address book: in the data directory, if the node has one. A key that is named by itself makes
+/// none, so that two such nodes do not share a book.
+pub(crate) fn book_path(args: &KeyArgs) -> Result<Option<PathBuf>, Failure> {
+    let has_own_key = args.nodekey.is_some() || args.nodekeyhex.is_some();
+    if has_own_key && args.datadir.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(datadir(args)?.join(BOOK_FILE)))
 }
 
 /// The key that the flags name, or one for this run alone.

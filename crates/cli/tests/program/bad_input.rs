@@ -9,6 +9,9 @@ use std::{
 
 use crate::{run, text};
 
+/// The public key of the secret 1: the curve's generator.
+const BOOTNODE: &str = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8";
+
 const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// The program refuses `arguments` in one line that contains `expected`.
@@ -36,6 +39,8 @@ fn c07_bad_flags_are_named() {
         (&["node", "--nat", "any", "--port", "0", "--nodekeyhex", KEY], "listens on 127.0.0.1 alone"),
         (&["node", "--netrestrict", "127.0.0.0/8,x"], "\"x\" is not a network"),
         (&["node", "--addr", "localhost"], "--addr"),
+        (&["node", "--addr", "127.0.0.1", "--addr", "127.0.0.2", "--nodekeyhex", KEY], "one IPv6"),
+        (&["node", "--addr", "127.0.0.1,::1,127.0.0.2", "--nodekeyhex", KEY], "one IPv6"),
         (&["node", "--verbosity", "6"], "--verbosity"),
         (&["node", "--genesis", "/nonexistent/genesis.json"], "/nonexistent/genesis.json"),
         (&["devnet", "--nodes", "0"], "1 to 200"),
@@ -103,4 +108,30 @@ fn o03_a_port_in_use_leaves_nothing_behind() {
         "another discovery port",
     );
     assert!(!Path::new(&datadir).exists());
+}
+
+#[test]
+fn o03_a_port_in_use_for_one_family_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("data");
+    let tcp = TcpListener::bind("[::1]:0").unwrap();
+    let port = tcp.local_addr().unwrap().port().to_string();
+    let addresses = ["--addr", "127.0.0.1", "--addr", "::1", "--port", &port];
+    let arguments = [&["node", "--datadir", datadir.to_str().unwrap()], &addresses[..]].concat();
+    refused(&arguments, &format!("[::1]:{port}"));
+    assert!(!Path::new(&datadir).exists());
+}
+
+#[test]
+fn d02_a_bad_address_book_is_named_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("addressbook.redb");
+    let bootnode = format!("enode://{BOOTNODE}@127.0.0.1:9");
+    let datadir = dir.path().to_str().unwrap();
+    for content in ["my notes", KEY] {
+        fs::write(&path, content).unwrap();
+        refused(&["node", "--port", "0", "--datadir", datadir, "--bootnodes", &bootnode], "addressbook.redb");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        assert!(!dir.path().join("nodekey").exists(), "no key for a node that does not start");
+    }
 }

@@ -337,3 +337,41 @@ fn s11_without_file_handles_discovery_answers_and_tcp_is_back_within_a_second() 
     assert!(run(&["rlpx", "ping", &node.enode]).status.success());
     assert_eq!(node.terminate().code(), Some(0));
 }
+
+#[test]
+fn a_node_of_a_named_network_keeps_its_address_book_with_its_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("data");
+    let first = Running::start(&["--nodekeyhex", &"7".repeat(64)]);
+    let arguments = ["--datadir", datadir.to_str().unwrap(), "--bootnodes", &first.enode];
+    let node = Running::start(&arguments);
+    let book = datadir.join("addressbook.redb");
+    assert_eq!(fs::metadata(&book).unwrap().permissions().mode() & 0o777, 0o600);
+    // D04: a second node on the same directory does not start, and says which file is in use.
+    let second = run(&[&["node", "--port", "0"], &arguments[..]].concat());
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("addressbook.redb is in use"), "{}", text(&second.stderr));
+    assert_eq!(node.terminate().code(), Some(0));
+    // Killed or told to end, it opens again.
+    drop(Running::start(&arguments));
+    assert_eq!(Running::start(&arguments).terminate().code(), Some(0));
+    first.terminate();
+}
+
+#[test]
+fn o03_a_node_listens_on_both_families_or_on_one() {
+    for (addresses, families) in [("127.0.0.1,::1", 2), ("::1", 1), ("127.0.0.1", 1)] {
+        let node = Running::start(&["--nodekeyhex", &"8".repeat(64), "--addr", addresses]);
+        let (host, port) = node.enode.rsplit_once(':').unwrap();
+        let key = host.split('@').next().unwrap();
+        let mut reached = 0;
+        for host in ["127.0.0.1", "[::1]"] {
+            let enode = format!("{key}@{host}:{port}");
+            let output = run(&["rlpx", "ping", &enode]);
+            reached += usize::from(output.status.success());
+        }
+        assert_eq!(reached, families, "{addresses}");
+        assert_eq!(node.terminate().code(), Some(0));
+    }
+}
