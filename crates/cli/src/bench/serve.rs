@@ -60,7 +60,7 @@ impl Serving {
     /// Who and where it is.
     pub(super) fn enode(&self) -> Enode {
         let info = self.server.node_info();
-        let port = info.local_addr.map_or(0, |address| address.port());
+        let port = info.local_addrs.first().map_or(0, std::net::SocketAddr::port);
         Enode::new(info.public_key, Endpoint { ip: Ipv4Addr::LOCALHOST.into(), udp: 0, tcp: port })
     }
 
