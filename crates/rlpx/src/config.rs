@@ -65,7 +65,7 @@ pub const PING_REFILL: Duration = Duration::from_secs(1);
 /// What one read takes at most, and what a read buffer keeps between messages, in bytes.
 pub const MAX_READ_CHUNK: usize = 64 * 1024;
 /// What one read of a quiet connection takes at most, in bytes.
-pub const MIN_READ_CHUNK: usize = 4 * 1024;
+pub const MIN_READ_CHUNK: usize = 512;
 /// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
 pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 

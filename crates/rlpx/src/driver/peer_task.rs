@@ -99,11 +99,11 @@ impl PeerTask {
         orders: mpsc::Receiver<Order>,
         mut wire: Wire,
         (remote_addr, inbound): (SocketAddr, bool),
-    ) -> Self {
+    ) -> Box<Self> {
         wire.session().govern_memory();
         let account = Account::new(Purse::new(&common.pool, id.0));
         let gates = common.throttle.gates();
-        Self {
+        Box::new(Self {
             id,
             common,
             orders,
@@ -115,10 +115,11 @@ impl PeerTask {
             gates,
             told: None,
             busy: false,
-        }
+        })
     }
 
-    pub(super) async fn run(mut self) -> SessionEnd {
+    /// Boxed, because the future would hold it twice: as what it was given, and as what it works on.
+    pub(super) async fn run(mut self: Box<Self>) -> SessionEnd {
         let end = loop {
             if let Some(end) = self.handle_outputs().await {
                 break end;
@@ -164,7 +165,8 @@ impl PeerTask {
         };
         tokio::select! {
             order = self.orders.recv() => match order {
-                Some(order) => self.handle_order(order).await,
+                // Rare, and it would be the largest part of every connection that waits.
+                Some(order) => Box::pin(self.handle_order(order)).await,
                 None => return Some(SessionEnd::ABORTED),
             },
             result = protocols => self.handle_turn(result),

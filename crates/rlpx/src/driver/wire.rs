@@ -20,7 +20,7 @@ use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use tokio::{
     io::{AsyncWrite, Interest},
     net::TcpStream,
-    sync::mpsc,
+    sync::oneshot,
     time::{Sleep, sleep_until},
 };
 
@@ -34,15 +34,12 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away while lingering; whoever sends more is cut off.
 const MAX_LINGER_LEN: usize = 1 << 20;
 
-/// A session has one curve job out.
-const MAX_ANSWERS: usize = 1;
-
 pub(super) struct Wire {
     stream: TcpStream,
     session: Session,
     curve: CurveHandle,
-    answer: mpsc::Sender<(Ticket, CurveResult)>,
-    answers: mpsc::Receiver<(Ticket, CurveResult)>,
+    /// What comes of the job that is out.
+    answer: Option<oneshot::Receiver<(Ticket, CurveResult)>>,
     alarm: Pin<Box<Sleep>>,
     traffic: Arc<Traffic>,
     live: Arc<Live>,
@@ -79,10 +76,9 @@ impl Wire {
     fn new(stream: TcpStream, session: Session, curve: CurveHandle, traffic: Arc<Traffic>) -> Self {
         // Frames are written whole, so there is nothing to collect.
         let _ = stream.set_nodelay(true);
-        let (answer, answers) = mpsc::channel(MAX_ANSWERS);
         let alarm = Box::pin(sleep_until(now().instant.into()));
         let (live, allowance) = (Arc::default(), None);
-        Self { stream, session, curve, answer, answers, alarm, traffic, live, allowance, broken: false }
+        Self { stream, session, curve, answer: None, alarm, traffic, live, allowance, broken: false }
     }
 
     pub(super) const fn session(&mut self) -> &mut Session {
@@ -121,10 +117,11 @@ impl Wire {
         }
     }
 
-    fn submit(&self, job: CurveJob) {
-        let answer = self.answer.clone();
-        // There is room: the session waits for this answer before it asks again. When the wire is gone, nobody cares.
-        self.curve.submit(job, move |ticket, result| drop(answer.try_send((ticket, result))));
+    fn submit(&mut self, job: CurveJob) {
+        let (sender, answer) = oneshot::channel();
+        // The session waits for this answer before it asks again. When the wire is gone, nobody cares.
+        self.curve.submit(job, move |ticket, result| drop(sender.send((ticket, result))));
+        self.answer = Some(answer);
     }
 
     /// Waits until something happens to the session and hands it in. Nothing is lost when this is dropped half-way.
@@ -140,7 +137,12 @@ impl Wire {
         tokio::select! {
             // What has come counts before the time that has passed: an owner may be slow to take its turn.
             biased;
-            Some((ticket, result)) = self.answers.recv() => self.session.handle_curve(now(), ticket, result),
+            answer = answered(&mut self.answer) => {
+                self.answer = None;
+                if let Ok((ticket, result)) = answer {
+                    self.session.handle_curve(now(), ticket, result);
+                }
+            }
             ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => match ready {
                 Ok(ready) if ready.is_readable() || ready.is_read_closed() => self.read(),
                 // Flushed at the next turn.
@@ -234,5 +236,13 @@ impl Wire {
             // Late or broken, it ends here.
             let _ = tokio::time::timeout_at(deadline, drained).await;
         }
+    }
+}
+
+/// The answer to the job that is out; never comes when there is none.
+async fn answered<T>(answer: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match answer {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
     }
 }
