@@ -191,6 +191,7 @@ fn damaged(error: impl ToString) -> Trouble {
 }
 
 impl From<DatabaseError> for Trouble {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is redb's and open")]
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::InUse,
