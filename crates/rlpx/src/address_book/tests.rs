@@ -1,4 +1,5 @@
-//! Who gets in, who has to make room, how scores move, and what is stored of it.
+//! Who gets in, who has to make room, how scores move, and what is stored of it. When known nodes are dialed is told in
+//! `tests/server/known.rs`, the file in `driver/book/tests.rs`.
 
 use identity::NodeKey;
 

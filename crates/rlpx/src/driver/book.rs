@@ -1,10 +1,5 @@
 //! The address book's file: a redb database that one process has open at a time, written in transactions, so that it
 //! is whole after a crash at any moment. Who is in it is `address_book`'s; when it is written, `keeper.rs`'s.
-//!
-//! ```text
-//! table "meta":  "format" -> u32, 1
-//! table "nodes": node id (32 bytes) -> BookEntry
-//! ```
 
 use std::{
     error::Error,
@@ -88,6 +83,11 @@ enum Trouble {
 }
 
 /// An open file.
+///
+/// ```text
+/// table "meta":  "format" -> u32, 1
+/// table "nodes": node id (32 bytes) -> BookEntry
+/// ```
 pub(super) struct BookFile(Database);
 
 impl BookFile {

@@ -9,6 +9,7 @@ mod attached;
 #[cfg(feature = "address-book")]
 mod book;
 mod builder;
+mod config_error;
 mod connection;
 mod dial;
 mod event;
@@ -52,7 +53,8 @@ use self::intake::Command;
 #[cfg(feature = "nat")]
 pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use self::{
-    builder::{ConfigError, MAX_LISTENERS, ServerBuilder},
+    builder::ServerBuilder,
+    config_error::{ConfigError, MAX_LISTENERS},
     connection::{ConnectError, Connection, Received},
     event::{Event, EventStream, MAX_EVENTS},
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},

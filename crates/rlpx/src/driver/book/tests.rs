@@ -1,4 +1,5 @@
 //! The file on a real disk: what comes back, what is refused and left as it is, and what a killed process leaves.
+//! A server with such a file is in `tests/driver/book.rs`.
 
 use std::{
     env, fs,
