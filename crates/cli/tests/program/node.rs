@@ -325,9 +325,11 @@ fn s11_without_file_handles_discovery_answers_and_tcp_is_back_within_a_second() 
     let node = Running::spawn(&mut limited);
     let address = node.tcp_addr();
     let streams: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let open = fs::read_dir(format!("/proc/{}/fd", node.child.as_ref().unwrap().id())).unwrap().count();
-    assert!(open >= 60, "only {open} handles are taken");
-    assert!(node.answers());
+    let handles = format!("/proc/{}/fd", node.child.as_ref().unwrap().id());
+    let mut open = || fs::read_dir(&handles).unwrap().count();
+    assert!((0..1_000_000).any(|_| open() >= 63), "only {} handles are taken", open());
+    // Long enough for the pauses between its tries to be as long as they get.
+    assert!((0..300).all(|_| node.answers()));
     drop(streams);
     // Whoever speaks no RLPx is closed by the node: it has taken the connection.
     let mut stream = TcpStream::connect(address).unwrap();
