@@ -1,13 +1,17 @@
 //! The handshake against the vectors of EIP-8 (`tests/eip8.json`) and against packets that no honest node sends.
 //! Curve operations run here where they are asked; both ends with a wire and time are `session/tests/handshake.rs`.
 
-use std::sync::OnceLock;
+use std::{
+    collections::BTreeSet,
+    panic::catch_unwind,
+    sync::{Arc, OnceLock},
+};
 
 use identity::{
     NodeKey,
-    curve::{CurveOp, CurveOutput, EphemeralKey, InlineCurve, KeyRef},
+    curve::{CurveOp, CurveOutput, CurveResult, EphemeralKey, InlineCurve, KeyRef},
 };
-use rand::{SeedableRng, rngs::ChaCha20Rng};
+use rand::{SeedableRng, TryCryptoRng, TryRng, rand_core::UnwrapErr, rngs::ChaCha20Rng};
 use serde_json::Value;
 
 use super::{ack::Ack, auth::Auth, secrets::Half, *};
@@ -309,9 +313,72 @@ fn h06_keys_nonces_and_signatures_that_cannot_be_are_refused() {
     }
 }
 
+/// The most bytes that fit behind a message.
+fn longest_padding(message: &[u8]) -> usize {
+    2_048 - OVERHEAD - message.len()
+}
+
+/// An honest ack of the node with key 2.
+fn ack() -> Ack {
+    Ack { ephemeral: key(8).public_key(), nonce: [0x22; 32] }
+}
+
+#[test]
+fn h07_one_byte_more_of_padding_than_fits_is_one_too_many() {
+    let (auth, ack) = (auth(), ack());
+    let [of_auth, of_ack] = [longest_padding(&auth.encode(&[])), longest_padding(&ack.encode(&[]))];
+    assert!(recipient_takes(&auth.encode(&vec![1; of_auth])).is_ok());
+    assert!(dialler_takes(&ack.encode(&vec![1; of_ack])).is_ok());
+    let too_long = |of: usize, message: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let sealed = message(&vec![1; of + 1]).len() + OVERHEAD;
+        packet_len(u16::try_from(sealed).unwrap().to_be_bytes())
+    };
+    let refused = Err(HandshakeError::Size { found: 2_049 });
+    assert_eq!(too_long(of_auth, &|padding| auth.encode(padding)), refused);
+    assert_eq!(too_long(of_ack, &|padding| ack.encode(padding)), refused);
+}
+
+#[test]
+fn h07_the_dialler_ignores_extra_items_versions_and_padding_of_an_ack() {
+    for padding in 0..=longest_padding(&ack().encode(&[])) {
+        let step = dialler_takes(&ack().encode(&vec![0x5a; padding]));
+        assert!(matches!(step, Ok(Step::Curve(..))), "{padding} bytes of padding");
+    }
+    let Ack { ephemeral, nonce } = ack();
+    let items: [&[u8]; 2] = [ephemeral.as_bytes(), &nonce];
+    for version in [0u64, 3, 5, 56, u64::MAX] {
+        let mut stream = rlp::RlpStream::new_list(6);
+        stream.append(&items[0]).append(&items[1]);
+        stream.append(&version).begin_list(1).append(&7u8);
+        stream.append(&"more").append_raw(&[0xc1; 40], 1);
+        assert!(matches!(dialler_takes(&stream.out()), Ok(Step::Curve(..))), "version {version}");
+    }
+    for count in 0..2 {
+        let mut stream = rlp::RlpStream::new_list(count);
+        for item in &items[..count] {
+            stream.append(item);
+        }
+        let mut content = stream.out().to_vec();
+        content.extend_from_slice(&rlp::encode(&nonce.as_slice()));
+        assert!(dialler_takes(&content).is_err(), "{count} items");
+    }
+    for (index, wrong_len) in [(0, 63), (0, 65), (1, 31), (1, 33)] {
+        let mut stream = rlp::RlpStream::new_list(3);
+        for (place, item) in items.iter().enumerate() {
+            let mut item = item.to_vec();
+            if place == index {
+                item.resize(wrong_len, 1);
+            }
+            stream.append(&item);
+        }
+        stream.append(&4u8);
+        assert!(dialler_takes(&stream.out()).is_err(), "item {index} of {wrong_len} bytes");
+    }
+}
+
 #[test]
 fn h07_extra_items_versions_and_padding_are_ignored() {
-    for padding in 0..=1600 {
+    for padding in 0..=longest_padding(&auth().encode(&[])) {
         let step = recipient_takes(&auth().encode(&vec![0x5a; padding]));
         assert!(matches!(step, Ok(Step::Curve(..))), "{padding} bytes of padding");
     }
@@ -443,14 +510,58 @@ fn padding_is_random_within_its_bounds() {
     assert_eq!((lens.first(), lens.last(), lens.len()), (Some(&100), Some(&199), 100));
 }
 
+/// Handshakes that are drawn for.
+const DRAWS: usize = if cfg!(feature = "thorough") { 1_000_000 } else { 20_000 };
+
 #[test]
 fn h21_no_two_handshakes_draw_the_same() {
-    const DRAWS: usize = 100_000;
     let mut rng = rng(2);
     let drawn: Vec<Entropy> = (0..DRAWS).map(|_| Entropy::draw(&mut rng)).collect();
-    let nonces: std::collections::BTreeSet<Nonce> = drawn.iter().map(|drawn| drawn.nonce).collect();
-    let ivs: std::collections::BTreeSet<[u8; 16]> = drawn.iter().map(|drawn| drawn.iv).collect();
-    assert_eq!((nonces.len(), ivs.len()), (DRAWS, DRAWS));
+    let nonces: BTreeSet<Nonce> = drawn.iter().map(|drawn| drawn.nonce).collect();
+    let ivs: BTreeSet<[u8; 16]> = drawn.iter().map(|drawn| drawn.iv).collect();
+    let mut curve = InlineCurve::new(Arc::new(key(1)), rng);
+    let ephemeral = |_| match curve.run(vec![CurveOp::Generate]) {
+        CurveResult::Done(outputs) => match &outputs[..] {
+            [CurveOutput::Generated(key)] => *key.public_key().as_bytes(),
+            other => panic!("{other:?}"),
+        },
+        CurveResult::Refused => panic!("refused"),
+    };
+    let keys: BTreeSet<[u8; 64]> = (0..DRAWS).map(ephemeral).collect();
+    println!("{DRAWS} handshakes (thorough: 1000000)");
+    assert_eq!((nonces.len(), ivs.len(), keys.len()), (DRAWS, DRAWS, DRAWS));
+}
+
+/// A system whose randomness fails.
+struct NoEntropy;
+
+impl TryRng for NoEntropy {
+    type Error = std::io::Error;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+
+    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+}
+
+impl TryCryptoRng for NoEntropy {}
+
+#[test]
+fn h21_without_randomness_there_is_neither_a_packet_nor_a_key() {
+    let drawn = catch_unwind(|| Entropy::draw(&mut UnwrapErr(NoEntropy)).nonce);
+    assert!(drawn.is_err(), "{drawn:?}");
+    let generated = catch_unwind(|| {
+        let mut curve = InlineCurve::new(Arc::new(key(1)), UnwrapErr(NoEntropy));
+        curve.run(vec![CurveOp::Generate])
+    });
+    assert!(generated.is_err(), "{generated:?}");
 }
 
 #[test]
