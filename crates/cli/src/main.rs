@@ -10,6 +10,7 @@ mod failure;
 mod fork_check;
 mod key;
 mod logging;
+mod memory;
 mod node;
 mod open_files;
 mod output;

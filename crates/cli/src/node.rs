@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     args::{ChainArgs, KeyArgs, Nat, NetworkArgs},
     failure::Failure,
-    logging,
+    logging, memory,
     output::say,
     peer_view::{peer_line, traffic_lines},
     setup::{ChosenKey, NewChain, book_path},
@@ -68,6 +68,7 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
     let show_peers = command.show_peers;
     let mut status = interval(STATUS_INTERVAL);
     status.tick().await;
+    let mut return_times = memory::return_times();
     loop {
         tokio::select! {
             Some(event) = events.next() => match event {
@@ -87,6 +88,7 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
                     traffic_lines(&node.server().counters().protocols()).iter().for_each(say);
                 }
             }
+            _ = return_times.tick() => memory::return_free_memory(),
             () = stop.next() => break,
         }
     }

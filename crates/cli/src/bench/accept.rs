@@ -1,7 +1,7 @@
 //! Row `handshake.accept`: handshakes that a server with its driver accepts over loopback TCP, on one core: from `accept`
-//! until the first bytes of its Hello are read at the other end. Who dials has a process and a core of its own, and has made
-//! its auths beforehand. Its floor is what a recipient must ask of the curve: system calls, tasks, envelopes, secrets and
-//! Hello are in none.
+//! until the first bytes of its Hello are read at the other end. Who dials has a process and a core of its own, and has
+//! made its auths beforehand. Processor time of the accepting process is measured, so that waiting for a dialler on a busy
+//! machine is not. The floor is what a recipient must ask of the curve: no system call, task, envelope, secret or Hello.
 
 use tokio::runtime::Runtime;
 
@@ -12,6 +12,7 @@ use super::{
     pin::Cores,
     process::Process,
     serve::Serving,
+    usage::processor_time_each,
 };
 
 /// Handshakes in a turn: some milliseconds, all under way at once.
@@ -42,7 +43,7 @@ impl Turns for Accepting {
     fn measured(&mut self) -> Result<f64, String> {
         self.runtime.block_on(self.load.ask(Order::Prepare(TURN)))?;
         let mut greeted = Ok(0);
-        let time = time_each(TURN, || greeted = self.runtime.block_on(self.load.ask(Order::Shake)));
+        let time = processor_time_each(TURN, || greeted = self.runtime.block_on(self.load.ask(Order::Shake)));
         match greeted? {
             greeted if greeted == TURN as u64 => Ok(time),
             greeted => Err(format!("{greeted} of {TURN} were greeted")),

@@ -12,7 +12,7 @@ use devp2p::{
 use tokio::{runtime::Builder, sync::mpsc, task::spawn_blocking};
 
 use super::{load::Peers, pin, serve::Serving};
-use crate::{failure::Failure, output::say};
+use crate::{failure::Failure, memory, output::say};
 
 /// The verb.
 pub(super) const VERB: &str = "bench-process";
@@ -126,8 +126,16 @@ fn obey(command: ProcessCommand) -> Result<(), String> {
             Role::Serve => {
                 let serving = Serving::start()?;
                 say(serving.enode());
-                while let Some(order) = orders.recv().await {
-                    answer(serving.obey(order?).await);
+                let mut return_times = memory::return_times();
+                loop {
+                    tokio::select! {
+                        order = orders.recv() => match order {
+                            Some(order) => answer(serving.obey(order?).await),
+                            None => break,
+                        },
+                        // As a node does.
+                        _ = return_times.tick() => memory::return_free_memory(),
+                    }
                 }
             }
             Role::Load { target } => {

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use super::measure::time_each;
+
 /// Whether this system tells.
 pub(super) const KNOWN: bool = cfg!(target_os = "linux");
 
@@ -30,6 +32,17 @@ pub(super) fn processor_time() -> u64 {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn processor_time() -> u64 {
     0
+}
+
+/// Nanoseconds of processor time that `work`, which is `units` units, takes for each; where the system does not tell,
+/// nanoseconds that pass.
+pub(super) fn processor_time_each(units: usize, work: impl FnOnce()) -> f64 {
+    if !KNOWN {
+        return time_each(units, work);
+    }
+    let before = processor_time();
+    work();
+    processor_time().saturating_sub(before) as f64 / units as f64
 }
 
 #[cfg(all(test, target_os = "linux"))]
