@@ -12,6 +12,7 @@ use std::{
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    static TAKEN: Cell<isize> = const { Cell::new(0) };
 }
 
 /// Counts and passes on to the system's allocator.
@@ -26,6 +27,7 @@ fn add(bytes: isize) {
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+        let _ = TAKEN.try_with(|taken| taken.set(taken.get() + bytes.max(0)));
     });
 }
 
@@ -53,6 +55,11 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: as above.
         unsafe { System.realloc(place, layout, size) }
     }
+}
+
+/// The bytes that this thread was ever given.
+pub fn taken() -> isize {
+    TAKEN.get()
 }
 
 /// The bytes that this thread holds: fewer than none when it has freed what others allocated.

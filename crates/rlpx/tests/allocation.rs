@@ -5,7 +5,7 @@ mod counting;
 
 use std::sync::Arc;
 
-use counting::{Counting, held, peak};
+use counting::{Counting, held, peak, taken};
 use identity::{
     NodeKey, Now,
     curve::{InlineCurve, Lane},
@@ -163,4 +163,30 @@ fn h11_a_half_open_connection_holds_less_than_8_kib() {
     assert!(session.poll_output().is_none());
     assert_eq!(session.read_buf().len(), 2048);
     assert!(held() - before <= 8 * 1024, "{} bytes", held() - before);
+}
+
+#[test]
+fn a_message_to_many_peers_is_compressed_once_and_copied_into_each_write_buffer_alone() {
+    const PEERS: usize = 20;
+    const LEN: usize = 100 * 1024;
+    let now = start();
+    let mut payload = vec![0; LEN];
+    ChaCha20Rng::seed_from_u64(5).fill_bytes(&mut payload);
+    let payload = bytes::Bytes::from(payload);
+    let mut peers: Vec<End> = (0..PEERS).map(|_| connected(now, config::MAX_MESSAGE_LEN).0).collect();
+    let mut send_to_all = || {
+        let before = taken();
+        let message = SharedMessage::new(0, payload.clone());
+        for peer in &mut peers {
+            peer.session.send(now, 0, &message).unwrap();
+            let len = peer.session.write_buf().len();
+            assert!(len > LEN);
+            peer.session.handle_written(now, len);
+        }
+        taken() - before
+    };
+    // The first time the write buffers grow; from then on there is nowhere else to put a byte.
+    let (first, again) = (send_to_all(), send_to_all());
+    assert!(first > (PEERS * LEN).cast_signed(), "{first}");
+    assert!(again < 2 * LEN.cast_signed(), "{again} bytes taken for {PEERS} peers");
 }
