@@ -7,6 +7,7 @@
 mod engine;
 pub mod ethereumjs;
 mod failure;
+pub mod flood;
 pub mod genesis;
 pub mod geth;
 mod http;

@@ -1,0 +1,207 @@
+//! A peer that connects from an address it chooses: a session with a socket, no server. It answers Pings while it is
+//! waited for.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use devp2p::{
+    identity::{
+        Enode, Host, NodeKey,
+        curve::{InlineCurve, Lane},
+    },
+    rlpx::{
+        CapabilityName, LocalCapability, Message, SendError, Session, SessionConfig, SessionOutput,
+        SharedMessage,
+    },
+};
+use rand::{rand_core::UnwrapErr, rngs::SysRng};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+    time::timeout_at,
+};
+
+use super::{ECHO, PROTOCOL, V1};
+use crate::{Failure, Result, wait::now};
+
+/// A connection to one node.
+pub struct Client {
+    stream: TcpStream,
+    session: Session,
+    curve: InlineCurve<UnwrapErr<SysRng>>,
+    messages: VecDeque<Message>,
+    end: Option<String>,
+}
+
+impl Client {
+    /// Connects to `node` from the address `from` with a new key; done when both have said Hello.
+    ///
+    /// # Errors
+    /// What the system says, or why the session ended.
+    pub async fn connect(from: Ipv4Addr, node: &Enode) -> Result<Self> {
+        Self::connect_by(socket(from)?, node).await
+    }
+
+    /// The same with a socket that is bound already.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_by(socket: TcpSocket, node: &Enode) -> Result<Self> {
+        let stream = socket.connect(address(node)?).await?;
+        stream.set_nodelay(true)?;
+        let (session, curve) = dialer(node)?;
+        let mut client = Self { stream, session, curve, messages: VecDeque::new(), end: None };
+        while !client.session.is_running() {
+            client.turn().await?;
+        }
+        Ok(client)
+    }
+
+    /// Sends a message and waits until it is written.
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn send(&mut self, code: u64, payload: Bytes) -> Result<()> {
+        let message = SharedMessage::new(code, payload);
+        loop {
+            match self.session.send(now(), 0, &message) {
+                Ok(()) => break,
+                Err(SendError::Full) => self.turn().await?,
+                Err(error @ (SendError::Closed | SendError::TooLarge | SendError::UnknownCode)) => {
+                    return Err(Failure::new(error.to_string()));
+                }
+            }
+        }
+        self.flush().await
+    }
+
+    /// Sends a message that comes back, and says how long that took.
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn ping(&mut self) -> Result<Duration> {
+        let sent = now().instant;
+        self.send(ECHO, Bytes::from_static(b"\x80")).await?;
+        while self.next().await?.code != ECHO {}
+        Ok(now().instant.saturating_duration_since(sent))
+    }
+
+    /// The next message that comes. Nothing is lost when this is dropped half-way.
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn next(&mut self) -> Result<Message> {
+        loop {
+            match self.messages.pop_front() {
+                Some(message) => return Ok(message),
+                None => self.turn().await?,
+            }
+        }
+    }
+
+    /// Waits for one thing to happen.
+    async fn turn(&mut self) -> Result<()> {
+        self.drain();
+        self.flush().await?;
+        if let Some(end) = &self.end {
+            return Err(Failure::new(end.clone()));
+        }
+        if self.session.is_running() && !self.messages.is_empty() {
+            return Ok(());
+        }
+        let readable = self.stream.readable();
+        let readable = match self.session.next_timeout() {
+            Some(deadline) => timeout_at(deadline.into(), readable).await,
+            None => Ok(readable.await),
+        };
+        match readable {
+            Ok(ready) => {
+                ready?;
+                self.read();
+            }
+            Err(_) => self.session.handle_timeout(now()),
+        }
+        self.drain();
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        while !self.session.write_buf().is_empty() {
+            let len = self.stream.write(self.session.write_buf()).await?;
+            self.session.handle_written(now(), len);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) {
+        match self.stream.try_read(self.session.read_buf()) {
+            Ok(0) => self.session.handle_eof(now()),
+            Ok(len) => self.session.handle_read(now(), len),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.session.handle_io_error(now(), error.kind()),
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                SessionOutput::Curve(job) => {
+                    let result = self.curve.run(job.ops);
+                    self.session.handle_curve(now(), job.ticket, result);
+                }
+                SessionOutput::Authenticated { .. } | SessionOutput::Hello { .. } => {
+                    self.session.admit(now());
+                }
+                SessionOutput::Message { message, .. } => self.messages.push_back(message),
+                SessionOutput::Closed(end) => self.end = Some(end.to_string()),
+            }
+        }
+    }
+}
+
+/// What a node with a new key says first to `node`.
+///
+/// # Errors
+/// None that can happen, told all the same.
+pub fn prepare_auth(node: &Enode) -> Result<Vec<u8>> {
+    let (mut session, mut curve) = dialer(node)?;
+    while let Some(output) = session.poll_output() {
+        let SessionOutput::Curve(job) = output else { return Err(Failure::new("an auth was not made")) };
+        let result = curve.run(job.ops);
+        session.handle_curve(now(), job.ticket, result);
+    }
+    Ok(session.write_buf().to_vec())
+}
+
+fn dialer(node: &Enode) -> Result<(Session, InlineCurve<UnwrapErr<SysRng>>)> {
+    let rng = &mut UnwrapErr(SysRng);
+    let key = Arc::new(NodeKey::generate(rng));
+    let name = CapabilityName::new(PROTOCOL).map_err(|error| Failure::new(error.to_string()))?;
+    let capability = LocalCapability::new(name, V1.version, V1.message_count);
+    let config = Arc::new(SessionConfig::new(key.public_key(), PROTOCOL, vec![capability]));
+    let session = Session::initiator(now(), config, node.public_key, Lane(0), rng);
+    Ok((session, InlineCurve::new(key, UnwrapErr(SysRng))))
+}
+
+/// A socket with this address.
+///
+/// # Errors
+/// What the system says.
+pub fn socket(from: Ipv4Addr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
+    Ok(socket)
+}
+
+fn address(node: &Enode) -> Result<SocketAddr> {
+    match node.host {
+        Host::Ip(ip) => Ok(SocketAddr::new(ip, node.tcp)),
+        Host::Dns(_) => Err(Failure::new("the node has no address")),
+    }
+}

@@ -1,0 +1,92 @@
+//! A node under floods of connections: rows H11, H12 and P13. Node and attackers are processes of their own, honest peers
+//! this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may take, are
+//! for `--features thorough` on a machine that does nothing else.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod honest;
+mod process;
+
+use honest::Honest;
+use process::Flood;
+
+/// What all peers together may hold: the default of a node, and the least that one takes.
+const BUDGET: usize = if THOROUGH { 256 << 20 } else { 32 << 20 };
+/// What each may hold besides (SECURITY.md).
+const PER_PEER: u64 = 256 * 1_024;
+/// For how long an attack goes on.
+const SECONDS: u32 = if THOROUGH { 60 } else { 4 };
+/// Honest peers that are there from the beginning.
+const HONEST: u32 = if THOROUGH { 20 } else { 5 };
+const THOROUGH: bool = cfg!(feature = "thorough");
+
+/// Lets an attack run to its end beside honest peers: what it says of itself, and what the node has counted.
+async fn endure(role: &str, numbers: &[(&str, u32)]) {
+    let (mut node, enode) = Flood::node(BUDGET);
+    let mut attack = Flood::attack(role, &enode, SECONDS, numbers);
+    let honest = Honest::start(&enode, HONEST).await;
+    let (said, attack) = tokio::task::spawn_blocking(move || {
+        attack.say();
+        (attack.line(), attack)
+    })
+    .await
+    .unwrap();
+    let seen = honest.end().await;
+    println!("attack: {said}\nnode: {}", node.counts());
+    seen.assert_unharmed(role);
+    drop(attack);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h12_handshakes_good_and_bad_by_the_thousand_harm_no_honest_peer() {
+    const VALID: u32 = if THOROUGH { 1_000 } else { 50 };
+    const BAD: u32 = if THOROUGH { 5_000 } else { 250 };
+    println!(
+        "{VALID} valid and {BAD} bad handshakes a second for {SECONDS} s (thorough: 1000 and 5000 for 60 s)"
+    );
+    endure("handshakes", &[("valid", VALID), ("bad", BAD)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h11_half_open_connections_by_the_thousand_harm_no_honest_peer() {
+    const COUNT: u32 = if THOROUGH { 10_000 } else { 500 };
+    println!("{COUNT} half-open connections for {SECONDS} s (thorough: 10000 for 60 s)");
+    endure("half-open", &[("count", COUNT)]).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_peers_that_never_read_take_no_more_memory_than_is_published() {
+    use interop::flood::POURED_LEN;
+
+    const PEERS: u32 = if THOROUGH { 1_000 } else { 50 };
+    println!("{PEERS} peers that never read (thorough: 1000)");
+    let (mut node, enode) = Flood::node(BUDGET);
+    let (base, _) = node.memory();
+    let mut attack = Flood::attack("deaf", &enode, SECONDS, &[("count", PEERS)]);
+    let before = node.memory().0;
+    let honest = Honest::start(&enode, HONEST).await;
+    attack.say();
+    println!("attack: {}", attack.line());
+    let attack = tokio::task::spawn_blocking(move || {
+        println!("attack: {}", attack.line());
+        attack
+    });
+    let attack = attack.await.unwrap();
+    let seen = honest.end().await;
+    let (now, most) = node.memory();
+    let limit = base + u64::from(PEERS + HONEST) * PER_PEER + BUDGET as u64;
+    let counts = node.counts();
+    println!("node: {counts}");
+    println!("base {base}, connected {before}, most {most}, now {now}, limit {limit} bytes");
+    seen.assert_unharmed("deaf");
+    // Each is sent what the system takes and holds some messages more.
+    assert!(most > before + u64::from(PEERS) * POURED_LEN as u64, "the node was never asked for much");
+    assert!(most <= limit);
+    if THOROUGH {
+        // A peer that takes nothing for 20 s is closed; one newcomer may just be leaving.
+        let left = counts.split(' ').nth(1).unwrap().parse::<u32>().unwrap();
+        assert!((HONEST..=HONEST + 1).contains(&left), "{counts}");
+    }
+    drop(attack);
+}

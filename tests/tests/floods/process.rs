@@ -1,0 +1,79 @@
+//! The program `flood` as a test sees it: the node, and its attackers. Both end with the test.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use devp2p::identity::Enode;
+
+/// A process of the program.
+pub(crate) struct Flood {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Flood {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flood"));
+        let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output).lines() }
+    }
+
+    /// A node whose peers may hold so many bytes together, and its URL.
+    pub(crate) fn node(budget: usize) -> (Self, Enode) {
+        let mut node = Self::start(&["node", "--budget", &budget.to_string()]);
+        let enode = node.line().parse().unwrap();
+        (node, enode)
+    }
+
+    /// An attack that is prepared, and waits for [`Flood::say`].
+    pub(crate) fn attack(role: &str, node: &Enode, seconds: u32, numbers: &[(&str, u32)]) -> Self {
+        let (node, seconds) = (node.to_string(), seconds.to_string());
+        let numbers: Vec<[String; 2]> =
+            numbers.iter().map(|(name, number)| [format!("--{name}"), number.to_string()]).collect();
+        let mut arguments = vec![role, &node, "--seconds", &seconds];
+        arguments.extend(numbers.iter().flatten().map(String::as_str));
+        let mut attack = Self::start(&arguments);
+        assert_eq!(attack.line(), "ready");
+        attack
+    }
+
+    /// The next line of its output.
+    pub(crate) fn line(&mut self) -> String {
+        self.output.next().expect("the process says something").unwrap()
+    }
+
+    /// Gives it a line.
+    pub(crate) fn say(&mut self) {
+        self.input.write_all(b"\n").unwrap();
+    }
+
+    /// What a node has counted.
+    pub(crate) fn counts(&mut self) -> String {
+        self.say();
+        self.line()
+    }
+
+    /// Bytes that are resident, and the most that ever were.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1_024
+        };
+        (bytes("VmRSS:"), bytes("VmHWM:"))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
