@@ -27,8 +27,9 @@ use super::{
 
 /// Handshakes under way at once: fewer than a server lets wait without a key (50).
 const IN_FLIGHT: usize = 32;
-/// Peers that send a long message at once: the load, too, holds each message twice while it goes out.
-const SENDERS: usize = 32;
+/// Peers that send a long message at once: together as much as all peers of a node may hold. The load, too, holds each
+/// message twice while it goes out.
+const SENDERS: usize = 16;
 /// Reports of connected and done peers that may wait.
 const MAX_REPORTS: usize = 64;
 /// How long a handshake or a message may take.
@@ -185,10 +186,24 @@ async fn stay(
                 Err(_) => return,
             },
         };
-        let sending = shared.sending.acquire().await;
-        let sent = connection.send(0, 0, payload).await;
-        drop(sending);
-        let _ = reporter.send(sent.map_err(|error| format!("a message was not sent: {error}"))).await;
+        let report = send(&mut connection, payload, shared).await;
+        let _ = reporter.send(report.map_err(|why| format!("a message was not sent: {why}"))).await;
+    }
+}
+
+/// Sends a message when it is this peer's turn. Until then it answers Pings.
+async fn send(connection: &mut Connection, payload: Bytes, shared: &Shared) -> Result<(), String> {
+    let turn = shared.sending.acquire();
+    tokio::pin!(turn);
+    let _turn = loop {
+        tokio::select! {
+            turn = &mut turn => break turn,
+            received = connection.next() => drop(received.map_err(|end| end.to_string())?),
+        }
+    };
+    match connection.send(0, 0, payload).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(connection.next().await.err().map_or(error.to_string(), |end| end.to_string())),
     }
 }
 
