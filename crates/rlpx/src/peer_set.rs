@@ -60,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) node_id: Option<NodeId>,
     /// Where it came from or goes; first the address that was reached, while it is dialed those that are raced in order.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Inbound: its auth has come. Whether it proves a key is not known before the work on the curve is done.
+    pub(crate) auth_arrived: bool,
     /// The rule by which the server ended it.
     pub(crate) rule: Option<Refusal>,
 }
@@ -74,6 +76,7 @@ impl Entry {
             public_key: None,
             node_id: None,
             addresses: vec![from],
+            auth_arrived: false,
             rule: None,
         }
     }
@@ -87,6 +90,7 @@ impl Entry {
             public_key: Some(remote),
             node_id: Some(remote.node_id()),
             addresses: Vec::new(),
+            auth_arrived: false,
             rule: None,
         }
     }
@@ -118,8 +122,18 @@ impl Entry {
     }
 
     /// An inbound connection whose sender has proved nothing.
-    fn is_half_open(&self) -> bool {
+    fn is_unproven(&self) -> bool {
         self.is_inbound() && self.stage == Stage::Handshaking
+    }
+
+    /// One whose auth has not come: it costs its sender nothing to leave it so.
+    fn is_half_open(&self) -> bool {
+        self.is_unproven() && !self.auth_arrived
+    }
+
+    /// One whose auth is looked at.
+    fn is_examined(&self) -> bool {
+        self.is_unproven() && self.auth_arrived
     }
 }
 
@@ -242,9 +256,16 @@ impl PeerSet {
         self.count(|entry| entry.stage == Stage::Closing { gracefully: true })
     }
 
-    /// Half-open connections from one site.
-    pub(crate) fn half_open_of(&self, site: Prefix) -> usize {
-        self.count(|entry| entry.is_half_open() && entry.is_of_site(site))
+    /// Connections from one site that have proved nothing.
+    pub(crate) fn unproven_of(&self, site: Prefix) -> usize {
+        self.count(|entry| entry.is_unproven() && entry.is_of_site(site))
+    }
+
+    /// The oldest connection whose auth is looked at, when there are more than `limit`.
+    pub(crate) fn surplus_examined(&self, limit: usize) -> Option<PeerId> {
+        let mut examined = self.iter().filter(|(_, entry)| entry.is_examined());
+        let oldest = examined.next().map(|(id, _)| id);
+        oldest.filter(|_| examined.count() >= limit)
     }
 
     /// The half-open connection that has waited longest.

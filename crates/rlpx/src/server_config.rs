@@ -22,6 +22,10 @@ pub(crate) const MAX_REDIAL_RECORDS: usize = 4_096;
 /// Hosts and sites whose last dial is remembered. When full, the one free soonest is forgotten.
 pub(crate) const MAX_DIALED_ADDRESSES: usize = 4_096;
 
+/// Inbound connections whose auth has come and is looked at: as many as one thread of a curve pool has jobs waiting. When
+/// full, the oldest is closed.
+pub(crate) const MAX_EXAMINED: usize = 256;
+
 /// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
 pub(crate) const MAX_HALF_OPEN_PER_SITE: usize = 4;
 
@@ -86,7 +90,7 @@ pub struct ServerConfig {
     pub max_peers: usize,
     /// Who the slots are for.
     pub slots: Slots,
-    /// Inbound connections that have not authenticated. When full, the oldest makes room. Default: 50.
+    /// Inbound connections that have sent no auth. When full, the oldest makes room. Default: 50.
     pub max_pending: usize,
     /// Dials under way. Default: 30 (go-ethereum 50).
     pub max_dials: usize,

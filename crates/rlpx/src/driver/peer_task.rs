@@ -53,6 +53,8 @@ pub(super) enum Report {
     Trying(SocketAddr, oneshot::Sender<bool>),
     /// TCP has connected.
     Connected(SocketAddr),
+    /// Auth has come, on a connection that was accepted.
+    Auth,
     /// The node at the other end has proved its key.
     Authenticated(PublicKey),
     /// Hello came; so many capabilities are shared.
@@ -90,6 +92,8 @@ pub(super) struct PeerTask {
     pub(super) told: Option<Rtt>,
     /// Set when the session may have outputs that were not looked at, so that there is nothing to wait for.
     pub(super) busy: bool,
+    /// Whether the server still has to be told that auth has come.
+    auth_awaited: bool,
 }
 
 impl PeerTask {
@@ -115,6 +119,7 @@ impl PeerTask {
             gates,
             told: None,
             busy: false,
+            auth_awaited: inbound,
         })
     }
 
@@ -123,6 +128,10 @@ impl PeerTask {
         let end = loop {
             if let Some(end) = self.handle_outputs().await {
                 break end;
+            }
+            if self.auth_awaited && self.wire.worked() {
+                self.auth_awaited = false;
+                self.report(Report::Auth).await;
             }
             if let Err(reason) = self.send_queued() {
                 self.wire.session().disconnect(now(), reason);

@@ -191,6 +191,7 @@ impl ServerTask {
                 live.address = address;
                 self.machine.handle_connected_to(now(), id, address);
             }
+            Report::Auth => self.machine.handle_auth(now(), id),
             Report::Authenticated(remote) => {
                 live.public_key = Some(remote);
                 self.machine.handle_authenticated(now(), id, remote);

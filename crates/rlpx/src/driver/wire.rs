@@ -46,6 +46,8 @@ pub(super) struct Wire {
     /// Bytes that may be read until more are allowed; None: without a limit.
     allowance: Option<usize>,
     broken: bool,
+    /// Whether the session has had work for the curve.
+    worked: bool,
 }
 
 impl Wire {
@@ -78,11 +80,27 @@ impl Wire {
         let _ = stream.set_nodelay(true);
         let alarm = Box::pin(sleep_until(now().instant.into()));
         let (live, allowance) = (Arc::default(), None);
-        Self { stream, session, curve, answer: None, alarm, traffic, live, allowance, broken: false }
+        Self {
+            stream,
+            session,
+            curve,
+            answer: None,
+            alarm,
+            traffic,
+            live,
+            allowance,
+            broken: false,
+            worked: false,
+        }
     }
 
     pub(super) const fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+
+    /// Whether the session has had work for the curve: one that accepted has received auth.
+    pub(super) const fn worked(&self) -> bool {
+        self.worked
     }
 
     /// Lets so many more bytes be read.
@@ -108,7 +126,10 @@ impl Wire {
     pub(super) fn output(&mut self) -> Option<SessionOutput> {
         loop {
             match self.session.poll_output()? {
-                SessionOutput::Curve(job) => self.submit(job),
+                SessionOutput::Curve(job) => {
+                    self.worked = true;
+                    self.submit(job);
+                }
                 output @ (SessionOutput::Authenticated { .. }
                 | SessionOutput::Hello { .. }
                 | SessionOutput::Message { .. }

@@ -14,7 +14,7 @@ use crate::{
     peer::PeerId,
     peer_set::{Entry, Stage},
     server_config::{
-        MAX_DIAL_ADDRESSES, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_NEWCOMERS,
+        MAX_DIAL_ADDRESSES, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_NEWCOMERS,
         MAX_NEWCOMERS_PER_SOURCE,
     },
 };
@@ -53,7 +53,7 @@ impl Server {
             if self.throttle.contains(now.instant, &Prefix::host(ip)) {
                 return Err(Refusal::Throttled);
             }
-            if self.peers.half_open_of(Prefix::site(ip)) >= MAX_HALF_OPEN_PER_SITE {
+            if self.peers.unproven_of(Prefix::site(ip)) >= MAX_HALF_OPEN_PER_SITE {
                 return Err(Refusal::HalfOpenSite);
             }
         }
@@ -96,6 +96,18 @@ impl Server {
             if let Some(known) = &mut self.dialer.known {
                 known.book.handle_reached(now);
             }
+        }
+    }
+
+    /// The auth of a connection that came in is there: its sender did something, so it no longer makes room for who says
+    /// nothing. Whoever sends more auths than there is time to look at loses the oldest, as the pool of curve jobs has it.
+    pub fn handle_auth(&mut self, now: Now, id: PeerId) {
+        if let Some(entry) = self.peers.entry_mut(id) {
+            entry.auth_arrived = true;
+        }
+        if let Some(oldest) = self.peers.surplus_examined(MAX_EXAMINED) {
+            self.note(oldest, Refusal::Evicted);
+            self.abort(now, oldest);
         }
     }
 

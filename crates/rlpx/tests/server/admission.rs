@@ -197,6 +197,38 @@ fn h11_ten_thousand_silent_connections_hold_fifty_places_and_keep_nobody_out() {
     assert_eq!((story.server.peer_count(), story.count(Refusal::Evicted)), (10, 9_950));
 }
 
+#[test]
+fn h12_a_connection_whose_auth_has_come_makes_no_room_for_silent_ones() {
+    let mut story = Story::new(ServerConfig { max_pending: 2, ..Default::default() });
+    let examined = story.accept("77.0.1.1").unwrap();
+    story.server.handle_auth(story.now, examined);
+    let silent: Vec<PeerId> = (2..6).map(|site| story.accept(&format!("77.0.{site}.1")).unwrap()).collect();
+    assert_eq!(story.outputs(), [Output::Abort(silent[0]), Output::Abort(silent[1])]);
+    story.server.handle_authenticated(story.now, examined, key(1));
+    assert_eq!(story.outputs(), [Output::Greet(examined)]);
+}
+
+#[test]
+fn h12_two_hundred_and_fifty_six_auths_are_looked_at_and_the_oldest_goes() {
+    let mut story = Story::new(ServerConfig::default());
+    for number in 0..300u16 {
+        let id = story.accept(&format!("88.{}.{}.1", number >> 8, number & 0xff)).unwrap();
+        story.server.handle_auth(story.now, id);
+        end_aborted(&mut story);
+    }
+    assert_eq!((story.server.connection_count(), story.count(Refusal::Evicted)), (256, 44));
+}
+
+#[test]
+fn h12_of_a_site_four_have_proved_nothing_whether_their_auth_has_come_or_not() {
+    let mut story = Story::new(ServerConfig::default());
+    for host in 1..=4 {
+        let id = story.accept(&format!("77.0.0.{host}")).unwrap();
+        story.server.handle_auth(story.now, id);
+    }
+    assert_eq!(story.accept("77.0.0.5"), Err(Refusal::HalfOpenSite));
+}
+
 fn end_aborted(story: &mut Story) {
     for output in story.outputs() {
         let Output::Abort(id) = output else { panic!("{output:?}") };
