@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Ticks in a second.
-const TICKS: u32 = 100;
+const TICKS: u32 = 1_000;
 
 /// Says how many are due.
 pub(super) struct Pace {
