@@ -502,6 +502,9 @@ impl Session {
         self.timers.set(Timer::Ping, self.now.checked_add(self.config.timeouts.ping));
         self.ingress.buffer.shrink();
         self.egress.shrink();
+        if let Some(frames) = &mut self.frames {
+            frames.shrink();
+        }
     }
 
     /// The peer broke the rules, was too slow or is gone.

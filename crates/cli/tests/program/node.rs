@@ -326,7 +326,7 @@ fn s11_without_file_handles_discovery_answers_and_tcp_is_back_within_a_second() 
     let address = node.tcp_addr();
     let streams: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
     let handles = format!("/proc/{}/fd", node.child.as_ref().unwrap().id());
-    let mut open = || fs::read_dir(&handles).unwrap().count();
+    let open = || fs::read_dir(&handles).unwrap().count();
     assert!((0..1_000_000).any(|_| open() >= 63), "only {} handles are taken", open());
     // Long enough for the pauses between its tries to be as long as they get.
     assert!((0..300).all(|_| node.answers()));

@@ -37,6 +37,11 @@ impl FrameDecoder {
         self.limit = limit;
     }
 
+    /// Frees what only a connection needs on which much is read.
+    pub(crate) fn shrink(&mut self) {
+        self.cipher.shrink();
+    }
+
     /// How long what is being read is in all, MAC included: a header, or a body.
     pub(crate) fn unit_len(&self) -> usize {
         self.body.as_ref().map_or(HEADER_LEN, |body| padded(body.len)).saturating_add(MAC_LEN)

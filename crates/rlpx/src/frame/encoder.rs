@@ -29,6 +29,11 @@ impl FrameEncoder {
         Self { cipher, mac }
     }
 
+    /// Frees what only a connection needs on which much is sent.
+    pub(crate) fn shrink(&mut self) {
+        self.cipher.shrink();
+    }
+
     /// Appends the frame of a message to `out`. On error nothing has changed.
     pub(crate) fn encode(
         &mut self,

@@ -42,6 +42,12 @@ impl Frames {
         self.snappy
     }
 
+    /// Frees what only a busy connection needs.
+    pub(super) fn shrink(&mut self) {
+        self.encoder.shrink();
+        self.decoder.shrink();
+    }
+
     /// The length of the header or body that is being read, in bytes.
     pub(super) fn unit_len(&self) -> usize {
         self.decoder.unit_len()
