@@ -33,6 +33,7 @@ mod block;
 mod block_builder;
 mod block_fetch;
 mod chain;
+mod conduct;
 pub mod config;
 mod counters;
 #[cfg(feature = "tokio")]

@@ -11,7 +11,7 @@ use rlpx::PeerId;
 
 use crate::{
     EthVersion, Hash,
-    eth::Conduct,
+    conduct::Conduct,
     fault::PeerFault,
     gossip::queue::HashQueue,
     known::{Fingerprint, KnownSet},

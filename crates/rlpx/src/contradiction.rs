@@ -187,7 +187,6 @@ mod tests {
         let static_peers = vec![enode];
         let rotation = RotationTimes { min_interval: Duration::from_secs(1_000), ..RotationTimes::default() };
         let times = ServerTimes { rotation, ..ServerTimes::default() };
-        let rates = RateLimits { download: Some(100_000), ..RateLimits::default() };
         let rows = [
             (config(), ""),
             (
@@ -235,16 +234,6 @@ mod tests {
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",
             ),
             (
-                ServerConfig { rates: RateLimits { peer_upload: Some(0), ..rates }, ..config() },
-                "rates.peer_upload is 0 B/s: give it at least 16384 B/s, or leave it out for no limit",
-            ),
-            (
-                ServerConfig { rates: RateLimits { peer_download: Some(100_001), ..rates }, ..config() },
-                "rates.peer_download is 100001 B/s for each peer, but rates.download is 100000 B/s for all: lower the \
-                 one, or raise the other",
-            ),
-            (ServerConfig { rates: RateLimits { peer_download: Some(100_000), ..rates }, ..config() }, ""),
-            (
                 ServerConfig { times, ..config() },
                 "times.rotation.min_interval is 1000s and times.rotation.max_interval is 420s: lower the one, or raise \
                  the other",
@@ -255,5 +244,27 @@ mod tests {
             assert_eq!(found.unwrap_or_default(), expected);
         }
         assert_eq!(ServerConfig { max_peers: 0, max_pending: 0, ..config() }.check(false, false), Ok(()));
+    }
+
+    #[test]
+    fn rates_are_neither_too_low_nor_higher_for_one_than_for_all() {
+        let config = ServerConfig::default;
+        let rates = RateLimits { download: Some(100_000), ..RateLimits::default() };
+        let rows = [
+            (
+                ServerConfig { rates: RateLimits { peer_upload: Some(0), ..rates }, ..config() },
+                "rates.peer_upload is 0 B/s: give it at least 16384 B/s, or leave it out for no limit",
+            ),
+            (
+                ServerConfig { rates: RateLimits { peer_download: Some(100_001), ..rates }, ..config() },
+                "rates.peer_download is 100001 B/s for each peer, but rates.download is 100000 B/s for all: lower the \
+                 one, or raise the other",
+            ),
+            (ServerConfig { rates: RateLimits { peer_download: Some(100_000), ..rates }, ..config() }, ""),
+        ];
+        for (config, expected) in rows {
+            let found = config.check(true, true).err().map(|contradiction| contradiction.to_string());
+            assert_eq!(found.unwrap_or_default(), expected);
+        }
     }
 }

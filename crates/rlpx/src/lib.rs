@@ -93,7 +93,7 @@ pub mod p2p;
 mod peer;
 mod peer_set;
 mod race;
-#[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "a driver keeps the rates"))]
+#[cfg_attr(not(any(test, feature = "tokio")), expect(dead_code, reason = "a driver keeps the rates"))]
 mod rate;
 mod reject;
 mod rotation;

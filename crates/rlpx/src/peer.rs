@@ -46,13 +46,16 @@ pub struct PeerInfo {
     pub static_peer: bool,
     /// Whether the peer is one of the trusted ones.
     pub trusted: bool,
-    /// When the session was established.
-    pub connected_at: Instant,
     /// What changes.
     pub(crate) live: Arc<Live>,
 }
 
 impl PeerInfo {
+    /// When the session was established.
+    pub fn connected_at(&self) -> Option<Instant> {
+        self.live.since()
+    }
+
     /// Round trips, bytes and messages, and what protocols tell of the peer, as of now; once the session has ended, as of
     /// its end.
     pub fn status(&self) -> PeerStatus {

@@ -78,9 +78,9 @@ mod tests {
         let (rate, quantum, seconds) = (100_000u64, 1_000usize, 60);
         let mut bucket = Bucket::new(rate);
         // Ten that take whenever they may, and one that comes when they have been at it for long.
-        let mut free_at = vec![now; 11];
+        let mut free_at = [now; 11];
         free_at[10] = after(now, 30_000);
-        let mut taken = vec![0u64; 11];
+        let mut taken = [0u64; 11];
         loop {
             let (who, at) = free_at.iter().copied().enumerate().min_by_key(|(_, at)| *at).unwrap();
             if at >= after(now, seconds * 1_000) {

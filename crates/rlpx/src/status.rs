@@ -7,7 +7,7 @@ use std::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -60,7 +60,8 @@ pub(crate) struct Live {
     bytes_out: AtomicU64,
     /// Latest, smoothed and variation, in microseconds plus one; 0 before the first.
     rtt: [AtomicU32; 3],
-    seats: OnceLock<Box<[Seat]>>,
+    /// Since when, and the protocols.
+    established: OnceLock<(Instant, Box<[Seat]>)>,
 }
 
 struct Seat {
@@ -89,18 +90,23 @@ impl Live {
     }
 
     /// The session is established, with these protocols.
-    pub(crate) fn seat(&self, shared: &[SharedCapability]) {
+    pub(crate) fn seat(&self, now: Instant, shared: &[SharedCapability]) {
         let seat = |shared: &SharedCapability| Seat {
             shared: *shared,
             tally: TwoWay::default(),
             details: Mutex::default(),
         };
         // Once: a session is established once.
-        let _ = self.seats.set(shared.iter().map(seat).collect());
+        let _ = self.established.set((now, shared.iter().map(seat).collect()));
     }
 
     fn seats(&self) -> &[Seat] {
-        self.seats.get().map(Box::as_ref).unwrap_or_default()
+        self.established.get().map(|(_, seats)| seats.as_ref()).unwrap_or_default()
+    }
+
+    /// When the session was established.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.established.get().map(|(since, _)| *since)
     }
 
     /// What is counted of the protocol at `seat`.
@@ -158,13 +164,11 @@ mod tests {
         let live = Live::default();
         let name = CapabilityName::new("eth").unwrap();
         live.describe(0, vec![("early", "nobody sits there yet".to_owned())]);
-        live.seat(&[SharedCapability {
-            name,
-            version: 68,
-            offset: 16,
-            message_count: 1,
-            max_message_len: 1,
-        }]);
+        let now = identity::Now::simulated(Duration::from_secs(1)).instant;
+        live.seat(
+            now,
+            &[SharedCapability { name, version: 68, offset: 16, message_count: 1, max_message_len: 1 }],
+        );
         live.describe(0, (0..100).map(|_| ("long", "\u{e9}".repeat(1_000))).collect());
         let status = live.status();
         assert_eq!((status.rtt, status.protocols[0].details.len()), (None, MAX_DETAILS));

@@ -63,7 +63,6 @@ impl TwoWay {
 /// What one protocol received and sent, by message code.
 #[derive(Debug)]
 pub(crate) struct ProtocolTally {
-    #[cfg_attr(not(any(test, feature = "tokio")), expect(dead_code, reason = "a driver reads it"))]
     name: CapabilityName,
     codes: Box<[TwoWay]>,
 }

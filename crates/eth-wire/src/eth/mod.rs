@@ -28,8 +28,6 @@ use rlpx::PeerId;
 
 pub use output::{CommandId, EthEvent, EthPeerInfo, Output, Reply, RequestError};
 
-pub(crate) use verdicts::Conduct;
-
 pub use crate::fault::PeerFault;
 
 use crate::{

@@ -1,6 +1,8 @@
 //! The protocols of one peer, as its connection's task serves them: messages in, queues out, credit for what is written.
 //! A protocol that panics costs its peer alone: the others hear of the end as of any other.
 
+mod sending;
+
 use std::{
     collections::VecDeque,
     future::{pending, poll_fn},
@@ -21,11 +23,10 @@ use super::{
     peer_task::Report,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
-    throttle::Gate,
     traffic::{Counts, Traffic},
 };
 use crate::{
-    CapabilityName, Message, Refusal, Session, SessionEnd, SharedMessage,
+    CapabilityName, Message, Refusal, SessionEnd,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     status::Live,
@@ -107,7 +108,7 @@ impl Attached {
             live: Arc::clone(&info.live),
             next_seat: 0,
         };
-        info.live.seat(&info.shared);
+        info.live.seat(now().instant, &info.shared);
         for (seat, shared) in info.shared.iter().enumerate() {
             let link = Link::new(info, (seat, shared), Arc::clone(&attached.exit), Arc::clone(purse));
             let (name, tally) = (shared.name, attached.traffic.tally(shared.name));
@@ -174,6 +175,16 @@ impl Attached {
         }
     }
 
+    fn count_in(&self, seat: usize, code: u64, len: usize) {
+        self.traffic.message_in();
+        if let Some(tally) = self.live.tally(seat) {
+            tally.received(len);
+        }
+        if let Some(tally) = self.seats.get(seat).and_then(|seat| seat.tally.as_ref()) {
+            tally.received(code, len);
+        }
+    }
+
     /// Whether a message waits for its protocol.
     pub(super) fn is_stalled(&self) -> bool {
         !self.waiting.is_empty()
@@ -216,6 +227,12 @@ impl Attached {
         }
     }
 
+    /// What waits for a limit of ours until `opens_at` is no fault of the protocol that waits behind it.
+    pub(super) fn excuse(&mut self, opens_at: std::time::Instant) {
+        let excused = opens_at.checked_add(self.stall_limit).map(Instant::from_std);
+        self.stall_end = self.stall_end.max(excused.filter(|_| self.stall_end.is_some()));
+    }
+
     fn stalled(&self) -> Ending {
         let seat = self.waiting.front().and_then(|(seat, _)| self.seats.get(*seat));
         seat.map_or(Ending::Ordered(DisconnectReason::Requested), |seat| Ending::Stalled(seat.name))
@@ -231,92 +248,6 @@ impl Attached {
         let ready =
             self.seats.iter().filter(|seat| has_room && seat.link.queue().poll_item(cx).is_ready()).count();
         if ready > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    /// Moves queued messages into the session while it has room, one of each protocol in turn.
-    ///
-    /// # Errors
-    /// The reason to disconnect the peer with.
-    pub(super) fn send_queued(
-        &mut self,
-        session: &mut Session,
-        gate: &mut Option<Gate>,
-    ) -> Result<(), DisconnectReason> {
-        while session.has_room() {
-            if let Some(gate) = gate
-                && !self.may_send(session, gate)
-            {
-                break;
-            }
-            let Some((seat, message, len)) = self.pop_queued() else { break };
-            match session.send(now(), seat, &message) {
-                Ok(()) => {
-                    let (end, code) = (session.queued(), message.code());
-                    self.in_flight.push_back(InFlight { end, seat, code, len });
-                }
-                // Too long once it is compressed; `has_room` and the link have ruled out the rest.
-                Err(_) => self.call(seat, |session| session.handle_sent(len))?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the next message may go now; if not, it is the next one when the gate opens.
-    fn may_send(&mut self, session: &Session, gate: &mut Gate) -> bool {
-        let front = self.order().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().front()?)));
-        let Some((seat, message)) = front else { return false };
-        self.next_seat = seat;
-        gate.pass(now().instant, session.wire_len(&message))
-    }
-
-    /// What waits for a limit of ours until `opens_at` is no fault of the protocol that waits behind it.
-    pub(super) fn excuse(&mut self, opens_at: std::time::Instant) {
-        let excused = opens_at.checked_add(self.stall_limit).map(Instant::from_std);
-        self.stall_end = self.stall_end.max(excused.filter(|_| self.stall_end.is_some()));
-    }
-
-    fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let (first, count) = (self.next_seat, self.seats.len());
-        (0..count).map(move |offset| (first + offset) % count.max(1))
-    }
-
-    fn pop_queued(&mut self) -> Option<(usize, SharedMessage, usize)> {
-        let (seat, (message, len)) =
-            self.order().find_map(|seat| Some((seat, self.seats.get(seat)?.link.queue().try_pop()?)))?;
-        self.next_seat = seat + 1;
-        Some((seat, message, len))
-    }
-
-    /// Gives back the credit of what has been written: `written` bytes in all.
-    ///
-    /// # Errors
-    /// The reason to disconnect the peer with.
-    pub(super) fn credit(&mut self, written: u64) -> Result<(), DisconnectReason> {
-        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.end <= written) {
-            self.count_out(&sent);
-            self.call(sent.seat, |session| session.handle_sent(sent.len))?;
-        }
-        Ok(())
-    }
-
-    fn count_in(&self, seat: usize, code: u64, len: usize) {
-        self.traffic.message_in();
-        if let Some(tally) = self.live.tally(seat) {
-            tally.received(len);
-        }
-        if let Some(tally) = self.seats.get(seat).and_then(|seat| seat.tally.as_ref()) {
-            tally.received(code, len);
-        }
-    }
-
-    fn count_out(&self, sent: &InFlight) {
-        self.traffic.message_out();
-        if let Some(tally) = self.live.tally(sent.seat) {
-            tally.sent(sent.len);
-        }
-        if let Some(tally) = self.seats.get(sent.seat).and_then(|seat| seat.tally.as_ref()) {
-            tally.sent(sent.code, sent.len);
-        }
     }
 
     /// The connection has ended.

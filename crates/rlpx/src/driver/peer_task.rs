@@ -281,7 +281,6 @@ impl PeerTask {
             inbound: self.inbound,
             static_peer,
             trusted,
-            connected_at: now().instant,
             live: Arc::clone(self.wire.live()),
         });
         let Common { protocols, times, counts, reports, .. } = &*self.common;

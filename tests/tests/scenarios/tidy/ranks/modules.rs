@@ -22,7 +22,7 @@ const PROTOCOLS: [Protocol; 3] = [
     Protocol { folder: "discv4", wire: &["wire"], machines: &["discovery"] },
     Protocol {
         folder: "rlpx",
-        wire: &["frame", "message", "p2p", "snappy", "capability", "config", "error", "reject"],
+        wire: &["frame", "message", "p2p", "snappy", "capability", "config", "error", "reject", "tally"],
         machines: &["session", "server"],
     },
     Protocol {
