@@ -200,9 +200,17 @@ impl Server {
         let banned_until = |node_id| self.bans.end_of_node(now.instant, node_id);
         let is_busy = |node_id| self.peers.involves(node_id);
         let statics = self.dialer.next_static(now.instant, is_busy, banned_until);
+        // One that became due while its owner was busy with something else.
+        let overdue = self.static_to_dial(now).map(|_| now.instant);
         let budget = (self.dial_slots() > 0).then(|| self.dialer.budget_end()).flatten();
         let budget = budget.filter(|end| *end > now.instant);
-        holds.chain(statics).chain(budget).chain(self.rotation.due()).chain(self.next_known()).min()
+        holds
+            .chain(statics)
+            .chain(overdue)
+            .chain(budget)
+            .chain(self.rotation.due())
+            .chain(self.next_known())
+            .min()
     }
 
     /// A moment has come.

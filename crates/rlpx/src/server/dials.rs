@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use identity::{Host, Now, PublicKey};
+use identity::{Enode, Host, Now, PublicKey};
 
 use super::{Output, Server};
 use crate::{
@@ -84,13 +84,7 @@ impl Server {
 
     /// Dials the static peers that are due. They take no slots from candidates, and wait when every dial is taken.
     pub(super) fn dial_static(&mut self, now: Now) {
-        while !self.shutting_down && self.peers.dialing() < self.config.max_dials {
-            let pointless = |node_id| {
-                self.peers.involves(node_id)
-                    || self.bans.holds_node(now.instant, node_id)
-                    || (self.is_full() && !self.trusted.contains(&node_id))
-            };
-            let Some(enode) = self.dialer.due_static(now.instant, pointless) else { return };
+        while let Some(enode) = self.static_to_dial(now) {
             let id = self.peers.insert(Entry::outbound(now.instant, Origin::Static, enode.public_key));
             let banned = |ip| self.bans.holds_address(now.instant, ip);
             let refusal = match &enode.host {
@@ -111,6 +105,19 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// A static peer that is due and may be dialed.
+    pub(super) fn static_to_dial(&self, now: Now) -> Option<Enode> {
+        if self.shutting_down || self.peers.dialing() >= self.config.max_dials {
+            return None;
+        }
+        let pointless = |node_id| {
+            self.peers.involves(node_id)
+                || self.bans.holds_node(now.instant, node_id)
+                || (self.is_full() && !self.trusted.contains(&node_id))
+        };
+        self.dialer.due_static(now.instant, pointless)
     }
 
     /// Puts a dial out, to `addresses` in this order. The first counts from now on for candidates at the same host and

@@ -331,6 +331,23 @@ fn a_lost_static_peer_is_dialed_again_soon_and_then_ever_less() {
 }
 
 #[test]
+fn a_static_peer_that_became_due_unseen_is_due_still() {
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let dial = story.dials()[0];
+    story.fail(dial);
+    let due = story.server.next_timeout(story.now).unwrap();
+    // The owner comes right then, or late, and handles something else first.
+    for late in [Duration::ZERO, Duration::from_secs(10)] {
+        story.now = story.now.later(due.saturating_duration_since(story.now.instant) + late);
+        assert_eq!(story.accept("10.0.0.1").map(|_| ()), Ok(()));
+        assert_eq!(story.server.next_timeout(story.now), Some(story.now.instant), "{late:?}");
+    }
+    story.wait(Duration::ZERO);
+    assert_eq!(story.dials().len(), 1);
+    assert_eq!(story.server.next_timeout(story.now), None, "and then it is not");
+}
+
+#[test]
 fn a_static_peer_that_lasted_starts_from_the_shortest_delay() {
     let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
     let mut dial = story.dials()[0];
