@@ -126,7 +126,7 @@ async fn h20_s08_every_end_at_every_stage_gives_its_handle_back() {
     for round in 0..CHURN {
         let tool = stage.tool(&node).await;
         if round % 2 == 0 {
-            let _ = within(tool.disconnect(DisconnectReason::Quitting)).await;
+            within(tool.disconnect(DisconnectReason::Quitting)).await;
         }
     }
     println!("{CHURN} sessions (thorough: 10000)");

@@ -1,4 +1,5 @@
-//! Two wires over loopback, in one task, so that every turn can be given up half-way and every write broken.
+//! Two wires over loopback, in one task, so that every turn can be given up half-way and every write broken. What a session
+//! makes of its bytes is tested beside it; servers and tools are in `tests/driver/`.
 
 use std::{collections::VecDeque, future::poll_fn, num::NonZeroUsize, sync::Arc, task::Poll, time::Duration};
 
