@@ -136,7 +136,8 @@ fn h16_whole_nodes_far_apart_that_dial_each_other_at_once_end_in_one_session() {
     end_in_one_session(Duration::from_millis(600), [15, 60, 180]);
 }
 
-/// What becomes of the session between a node that keeps another as its static peer, and that one.
+/// What becomes of the session between a node that keeps another as its static peer, and that one. The simulated network
+/// resets a stream of a host that was down as soon as something passes again; silence without end is tested in rlpx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     /// Nothing passes between them for a while.
