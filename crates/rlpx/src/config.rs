@@ -73,6 +73,12 @@ pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 /// A longer one goes to the pool once it is written.
 pub const MAX_WRITE_KEPT: usize = WRITE_HIGH_WATER + 4 * 1024;
 
+/// Nothing read or written for so long, and a session frees its buffers if they are longer than [`QUIET_LEN`]: with what
+/// the pool keeps, and programs that give free memory back, a burst is forgotten within ten seconds.
+pub const QUIET_TIME: Duration = Duration::from_secs(2);
+/// Buffers that a silent session keeps until its next Ping, in bytes.
+pub const QUIET_LEN: usize = 4 * 1024;
+
 /// Buffers of [`MAX_READ_CHUNK`] that lie in a pool at most: 4 MiB.
 pub const POOLED_CHUNKS: usize = 64;
 /// Longer buffers that lie in a pool at most.

@@ -6,6 +6,7 @@ mod conduct;
 mod flow;
 mod frames;
 mod ingress;
+mod silence;
 mod timer;
 mod toll;
 mod trips;
@@ -146,6 +147,8 @@ pub struct Session {
     ingress: Ingress,
     egress: WriteBuffer,
     timers: Timers,
+    /// Whether anything was read or written since the timer for a silence was set.
+    active: bool,
     outputs: VecDeque<SessionOutput>,
     peer: Remote,
 }
@@ -184,6 +187,7 @@ impl Session {
             ingress: Ingress { buffer: ReadBuffer::new(config.buffers.clone()), ..Ingress::default() },
             egress: WriteBuffer::new(config.buffers.clone()),
             timers,
+            active: false,
             outputs: VecDeque::new(),
             peer: Remote::default(),
             config,
@@ -224,6 +228,7 @@ impl Session {
     pub fn handle_read(&mut self, now: Now, len: usize) {
         self.touch(now);
         self.ingress.buffer.fill(len);
+        self.watch_silence();
         if len > 0 && self.timers.is_set(Timer::Read) {
             self.timers.set(Timer::Read, self.now.checked_add(self.config.timeouts.read));
         }
@@ -262,6 +267,7 @@ impl Session {
     pub fn handle_written(&mut self, now: Now, len: usize) {
         self.now = now.instant;
         self.egress.advance(len);
+        self.watch_silence();
         if len > 0 {
             self.timers.clear(Timer::Write);
             self.watch_write();
@@ -302,6 +308,7 @@ impl Session {
                 Timer::Write => self.fail(SessionError::TimedOut(Wait::Write)),
                 Timer::Ping => self.send_ping(),
                 Timer::Close => self.give_up(),
+                Timer::Quiet => self.fell_silent(),
                 Timer::Memory => self.fail(SessionError::TimedOut(Wait::Memory)),
                 Timer::Pace => self.fail(SessionError::TimedOut(Wait::Pace)),
                 Timer::Toll => self.toll_paid(),
@@ -500,11 +507,7 @@ impl Session {
         self.send_base(p2p::PING, p2p::EMPTY_PAYLOAD);
         self.peer.conduct.ping_sent(self.now);
         self.timers.set(Timer::Ping, self.now.checked_add(self.config.timeouts.ping));
-        self.ingress.buffer.shrink();
-        self.egress.shrink();
-        if let Some(frames) = &mut self.frames {
-            frames.shrink();
-        }
+        self.shrink();
     }
 
     /// The peer broke the rules, was too slow or is gone.

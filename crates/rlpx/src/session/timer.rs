@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Ping,
     /// Our Disconnect to be written.
     Close,
+    /// A busy connection to have fallen silent.
+    Quiet,
     /// Memory, in a shortage that is older than the frame.
     Memory,
     /// The piece of a frame that memory was found for in a shortage.
@@ -28,13 +30,14 @@ pub(super) enum Timer {
 
 impl Timer {
     /// Every timer, in the order of its variants and in that in which those due at once are handled.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Handshake,
         Self::Read,
         Self::Frame,
         Self::Write,
         Self::Ping,
         Self::Close,
+        Self::Quiet,
         Self::Memory,
         Self::Pace,
         Self::Toll,

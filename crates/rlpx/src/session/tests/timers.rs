@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use identity::keccak256;
+
 use super::kit::*;
 use crate::{
     DisconnectReason, Reject, SessionEnd, SessionError, SharedMessage, Wait,
-    config::{DISCONNECT_TIMEOUT, PING_INTERVAL, READ_TIMEOUT, WRITE_TIMEOUT},
+    config::{DISCONNECT_TIMEOUT, PING_INTERVAL, QUIET_LEN, QUIET_TIME, READ_TIMEOUT, WRITE_TIMEOUT},
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -194,6 +196,32 @@ fn a_finished_frame_leaves_no_deadline_behind() {
         end.read(later, &pong);
     }
     assert_eq!(end.end, None);
+}
+
+#[test]
+fn two_seconds_of_silence_free_what_only_a_busy_connection_needs() {
+    let now = start();
+    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+    let held = |end: &End| end.session.ingress.buffer.capacity();
+    let mut moment = now;
+    // Too short to be handed on with its buffer, and of bytes that do not repeat themselves.
+    let long: Vec<u8> =
+        (0..10_000u32).flat_map(|number| keccak256(&number.to_be_bytes())[..1].to_vec()).collect();
+    let mut talk = |end: &mut End, moment| assert!(end.read(moment, &peer.message(16, &long)) > 10_000);
+    talk(&mut end, moment);
+    assert!(held(&end) > QUIET_LEN, "{}", held(&end));
+    // While messages come, in whatever pace below that, all stays as it is.
+    for _ in 0..5 {
+        moment = moment.later(QUIET_TIME - MOMENT);
+        end.timeout(moment);
+        talk(&mut end, moment);
+        assert!(held(&end) > QUIET_LEN);
+    }
+    // A timer that finds a use starts anew.
+    end.timeout(moment.later(QUIET_TIME));
+    end.timeout(moment.later(QUIET_TIME * 2));
+    assert_eq!((held(&end), end.end), (0, None));
+    talk(&mut end, moment.later(QUIET_TIME * 2));
 }
 
 #[test]
