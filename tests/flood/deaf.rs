@@ -1,4 +1,5 @@
 //! Peers that ask for messages without end and never read one.
+//! The fewest buffers of the system stand between them and the node.
 
 use std::{future::pending, time::Duration};
 

@@ -1,4 +1,5 @@
 //! Connections that never say a word. One that the node ends is replaced, from another address.
+//! Nothing is read but the end of the connection.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -1,4 +1,5 @@
 //! The node that is attacked: a server that takes loopback for the internet, with a protocol that echoes and pours.
+//! Its limits are a node's own, but for the number of peers.
 
 use std::{net::Ipv4Addr, sync::Arc};
 

@@ -1,4 +1,5 @@
 //! So many things in a second, evenly: as many at each tick as are due by then.
+//! How many that were is what an attack says at its end.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! The limit on open files: each peer is one, and shells give 1,024 or fewer where far more are allowed.
+//! What a server does when there are no more stands in the crate rlpx.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

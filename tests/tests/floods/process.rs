@@ -1,4 +1,5 @@
 //! The program `flood` as a test sees it: the node, and its attackers. Both end with the test.
+//! What they do is told by the program (`flood/`).
 
 use std::{
     fs,

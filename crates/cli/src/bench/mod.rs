@@ -2,9 +2,8 @@
 //! work done by the fastest implementations there are and nothing besides; both take the best of their turns. Rows of
 //! memory and idle time have no floor, and a limit.
 //!
-//! A file a family of rows, `floors` what they are held against, `measure` the turns, `report` what is printed, `process`
-//! and `orders` the other processes, which `serve` and `load` are.
-//! `docs/performance.md` explains the rows to readers.
+//! A file a family of rows, `floors` what they are held against, `measure` the turns, `orders` the other processes, which
+//! `serve` and `load` are, `report` what is printed. `docs/performance.md` explains the rows to readers.
 
 mod accept;
 mod amount;

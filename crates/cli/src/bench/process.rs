@@ -1,4 +1,5 @@
 //! A bench's end of another process (`orders`): starts it on a core, gives it orders, waits for its answers, ends it.
+//! What it is told to do, and how it does it, stands there.
 
 use std::{
     env,

@@ -1,4 +1,5 @@
 //! The serving process of the rows `rlpx.*`: a server with its driver and a protocol that takes messages and drops them.
+//! The row `handshake.accept` has one in the bench's own process.
 
 use std::{
     net::Ipv4Addr,
