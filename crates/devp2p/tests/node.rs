@@ -173,7 +173,8 @@ async fn a_restarted_node_finds_its_peer_without_discovery() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data").join("addressbook.redb");
     let book = rlpx::BookTimes { stable: Duration::ZERO, ..Default::default() };
-    let config = || rlpx::ServerConfig { book, ..Default::default() };
+    let times = rlpx::ServerTimes { book, ..Default::default() };
+    let config = || rlpx::ServerConfig { times: times.clone(), ..Default::default() };
     // The other dials nobody, so that the first is the one who has reached it.
     let passive = rlpx::ServerConfig { no_discovered_dials: true, ..Default::default() };
     let other = on_chain(61, 1_700_000_000).server_config(passive).start().await.unwrap();

@@ -136,8 +136,8 @@ impl ServerConfig {
     fn check_times(&self) -> Result<(), Contradiction> {
         let (times, rotation) = (&self.times, &self.times.rotation);
         let intervals = [
-            ("redial", times.redial, "redial_max", times.redial_max),
-            ("static_redial", times.static_redial, "static_redial_max", times.static_redial_max),
+            ("redial.first", times.redial.first, "redial.max", times.redial.max),
+            ("static_redial.first", times.static_redial.first, "static_redial.max", times.static_redial.max),
             ("rotation.min_interval", rotation.min_interval, "rotation.max_interval", rotation.max_interval),
         ];
         match intervals.into_iter().find(|(_, from, _, to)| from > to) {

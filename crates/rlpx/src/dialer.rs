@@ -213,7 +213,7 @@ impl Dialer {
             return Err(Refusal::CandidateSite);
         }
         let failures = self.redials.find(now, &node_id).map_or(0, |redial| redial.failures);
-        self.record_redial(node_id, Redial { not_before: later(now, config.times.redial), failures });
+        self.record_redial(node_id, Redial { not_before: later(now, config.times.redial.first), failures });
         Ok(free)
     }
 
@@ -243,7 +243,7 @@ impl Dialer {
         if !config.address_policy.counts(ip) {
             return;
         }
-        self.hosts.insert(Prefix::host(ip), later(now, config.times.redial), ());
+        self.hosts.insert(Prefix::host(ip), later(now, config.times.redial.first), ());
         if let Some(place) = self.free_place(now, ip) {
             self.sites.insert(place, later(now, SITE_DIAL_WINDOW), ());
         }
@@ -271,9 +271,9 @@ impl Dialer {
         let jitter = self.rng.random_range(0.0..MAX_JITTER);
         if let Some(peer) = self.statics.get_mut(&node_id) {
             peer.failures = if parting == Parting::Stable { 0 } else { peer.failures };
-            let mut delay = grown(times.static_redial, times.static_redial_max, peer.failures, jitter);
+            let mut delay = grown(times.static_redial.first, times.static_redial.max, peer.failures, jitter);
             if parting == Parting::Unsuitable {
-                delay = delay.max(times.redial.min(times.static_redial_max));
+                delay = delay.max(times.redial.first.min(times.static_redial.max));
             }
             peer.not_before = later(now, delay);
             peer.failures = peer.failures.saturating_add(1);
@@ -282,9 +282,9 @@ impl Dialer {
         if parted.dialed || parting == Parting::Unsuitable {
             let known = self.redials.find(now, &node_id).map_or(0, |redial| redial.failures);
             let (failures, delay) = match parting {
-                Parting::Stable => (0, grown(times.redial, times.redial_max, 0, jitter)),
+                Parting::Stable => (0, grown(times.redial.first, times.redial.max, 0, jitter)),
                 Parting::Early => {
-                    (known.saturating_add(1), grown(times.redial, times.redial_max, known, jitter))
+                    (known.saturating_add(1), grown(times.redial.first, times.redial.max, known, jitter))
                 }
                 Parting::Unsuitable => (known, grown(times.unsuitable, times.unsuitable, 0, jitter)),
             };

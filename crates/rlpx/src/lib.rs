@@ -148,7 +148,7 @@ pub use race::{ATTEMPT_DELAY, Race};
 pub use server::CommandError;
 pub use server_config::{
     MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,
-    PEERS_PER_PROTECTED, RateLimits, RotationTimes, ServerConfig, ServerTimes, Slots,
+    PEERS_PER_PROTECTED, RateLimits, RedialTimes, RotationTimes, ServerConfig, ServerTimes, Slots,
 };
 pub use standing::Verdict;
 pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};

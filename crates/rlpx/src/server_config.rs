@@ -111,8 +111,6 @@ pub struct ServerConfig {
     pub rates: RateLimits,
     /// The intervals.
     pub times: ServerTimes,
-    /// The intervals of the address book, where there is one.
-    pub book: BookTimes,
 }
 
 /// How a server's slots are shared between peers that come in and peers that are dialed.
@@ -149,16 +147,12 @@ pub struct ServerTimes {
     pub connect: Duration,
     /// Between two accepted connections of one /32 or /64. Default: 30 s.
     pub inbound_throttle: Duration,
-    /// Between two dials to a node that discovery found, and the first delay after a failure. Default: 35 s.
-    pub redial: Duration,
-    /// The longest delay after repeated failures. Default: 1 h.
-    pub redial_max: Duration,
+    /// Between two dials to a node that discovery found, which is also the first delay after a failure. Default: 35 s to 1 h.
+    pub redial: RedialTimes,
     /// Before a node is dialed again that proved useless or incompatible. Default: 1 h.
     pub unsuitable: Duration,
-    /// Before a lost static peer is dialed again, doubling with each failure. Default: 1 s (go-ethereum 35 s).
-    pub static_redial: Duration,
-    /// The longest delay for a static peer. Default: 2 min.
-    pub static_redial_max: Duration,
+    /// Before a lost static peer is dialed again. Default: 1 s (go-ethereum 35 s) to 2 min.
+    pub static_redial: RedialTimes,
     /// How long one of two simultaneous connections with a node waits for the other before its own Hello. Default: 500 ms,
     /// above any round trip on earth, so that a peer that takes the first of two has answered by then.
     pub hold: Duration,
@@ -170,6 +164,17 @@ pub struct ServerTimes {
     pub ban: Duration,
     /// When peers make room for others.
     pub rotation: RotationTimes,
+    /// The intervals of the address book, where there is one.
+    pub book: BookTimes,
+}
+
+/// How long a node is left alone that could not be reached, or was lost: twice as long with each failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedialTimes {
+    /// The first delay.
+    pub first: Duration,
+    /// The longest.
+    pub max: Duration,
 }
 
 /// When one of the peers of a full server makes room for another (go-ethereum `eth/dropper.go`).
@@ -214,7 +219,6 @@ impl Default for ServerConfig {
             memory_budget: MEMORY_BUDGET,
             rates: RateLimits::default(),
             times: ServerTimes::default(),
-            book: BookTimes::default(),
         }
     }
 }
@@ -230,16 +234,15 @@ impl Default for ServerTimes {
         Self {
             connect: Duration::from_secs(5),
             inbound_throttle: Duration::from_secs(30),
-            redial: Duration::from_secs(35),
-            redial_max: Duration::from_secs(3_600),
+            redial: RedialTimes { first: Duration::from_secs(35), max: Duration::from_secs(3_600) },
             unsuitable: Duration::from_secs(3_600),
-            static_redial: Duration::from_secs(1),
-            static_redial_max: Duration::from_secs(120),
+            static_redial: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(120) },
             hold: Duration::from_millis(500),
             protocol_stall: Duration::from_secs(5),
             shutdown: Duration::from_secs(4),
             ban: Duration::from_secs(24 * 3_600),
             rotation: RotationTimes::default(),
+            book: BookTimes::default(),
         }
     }
 }

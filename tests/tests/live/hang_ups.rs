@@ -2,7 +2,7 @@
 
 use devp2p::{
     identity::NodeId,
-    rlpx::{DisconnectReason, ServerConfig, ServerTimes, SessionEnd},
+    rlpx::{DisconnectReason, RedialTimes, ServerConfig, ServerTimes, SessionEnd},
 };
 use interop::{
     Result, eventually,
@@ -49,7 +49,8 @@ fn fifty_sessions_in_a_row_leave_nothing_behind_on_either_side() -> Result<()> {
     let geth = Geth::launch(Options::new().no_discovery())?;
     let (us, them) = (std::process::id(), geth.process_id());
     // No redial of our own, so that every session is one that the test asked for.
-    let times = ServerTimes { static_redial: LIMIT, static_redial_max: LIMIT, ..ServerTimes::default() };
+    let times =
+        ServerTimes { static_redial: RedialTimes { first: LIMIT, max: LIMIT }, ..ServerTimes::default() };
     let config = ServerConfig { times, ..ServerConfig::default() };
     let mut ours = Setup::new(51).start(|node| node.no_discovery().server_config(config))?;
     let before = open_sockets(them)?;

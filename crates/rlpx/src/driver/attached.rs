@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     link::{Exit, Link},
     now,
-    peer_task::Report,
+    orders::Report,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},

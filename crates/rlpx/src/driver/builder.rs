@@ -18,7 +18,6 @@ use tokio::{
     net::TcpListener,
     sync::{broadcast, mpsc},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -37,10 +36,10 @@ use super::{
     spawn,
     throttle::Throttle,
     traffic::{Counts, Traffic},
+    trim::trim_buffers,
 };
 use crate::{
     BookEntry, BufferPool, CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,
-    config::POOL_TRIM_INTERVAL,
     dialer::Candidate,
     server::{self, ServerCounts},
     server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
@@ -236,7 +235,7 @@ impl ServerBuilder {
             reports: reporter,
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(trim(common.session.buffers.clone()));
+        tasks.spawn(trim_buffers(common.session.buffers.clone()));
         let accepted = (!listeners.is_empty()).then(|| {
             let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
             for listener in listeners {
@@ -246,26 +245,12 @@ impl ServerBuilder {
         });
         let intake = Intake { commands, reports, accepted, candidates: self.candidates, tasks };
         let peer_count = Arc::new(AtomicUsize::new(0));
-        let server = Server::new(Handle {
-            commands: commander,
-            events: events.downgrade(),
-            counts,
-            peer_count: Arc::clone(&peer_count),
-            node_info,
-        });
+        let (observed, peers) = (events.downgrade(), Arc::clone(&peer_count));
+        let handle = Handle { commands: commander, events: observed, counts, peer_count: peers, node_info };
+        let server = Server::new(handle);
         let keeper = Keeper::new(store);
         spawn(ServerTask::new(machine, Arc::new(common), intake, events, peer_count, keeper).run());
         Ok(server)
-    }
-}
-
-/// Frees what lies in the pool and is not needed, until the server ends.
-async fn trim(buffers: BufferPool) {
-    let mut interval = interval(POOL_TRIM_INTERVAL);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        buffers.trim();
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{
     now,
-    peer_task::{Common, Order, PeerTask, Report},
+    orders::{Order, Report},
+    peer_task::{Common, PeerTask},
     server_task::sleep_until_some,
     wire::Wire,
 };

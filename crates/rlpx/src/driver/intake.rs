@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::peer_task::Report;
+use super::orders::Report;
 use crate::{
     Ban, BanTarget, CommandError, Verdict,
     dialer::Candidate,

@@ -12,7 +12,7 @@ use identity::Counters;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    peer_task::Report,
+    orders::Report,
     pool::{Held, Purse},
     queue::{PushError, Queue},
 };

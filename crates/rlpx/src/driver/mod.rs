@@ -21,6 +21,7 @@ mod listener;
 #[cfg(feature = "nat")]
 mod nat;
 mod node_info;
+mod orders;
 mod peer_task;
 mod pool;
 mod protocol;
@@ -28,6 +29,7 @@ mod queue;
 mod server_task;
 mod throttle;
 mod traffic;
+mod trim;
 mod wire;
 
 use std::{

@@ -6,16 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use identity::{CurveHandle, PublicKey};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use identity::CurveHandle;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     account::Account,
     attached::{Attached, Ending, sleep_until_some},
     now,
+    orders::{Order, Report},
     pool::{Pool, Purse},
     protocol::Protocol,
     throttle::{Gate, Throttle},
@@ -23,47 +21,14 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability, Verdict,
+    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     rtt::Rtt,
 };
 
-/// Orders that may wait for a connection: each of the three once, and one more. One that does not take them is cut off.
-pub(super) const MAX_ORDERS: usize = 4;
-
 /// Messages handled before others get their turn.
 const MESSAGES_PER_TURN: usize = 16;
-
-/// What the server orders. When the way of the orders closes, the connection ends without a word.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Go past the first stop.
-    Greet,
-    /// Go past the second: this is a peer now.
-    Establish { static_peer: bool, trusted: bool },
-    /// Say why and end.
-    Disconnect(DisconnectReason),
-}
-
-/// What a connection reports to the server, under its number. That it has ended is seen by its task's end.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// A dial is about to try another of its addresses, if it may.
-    Trying(SocketAddr, oneshot::Sender<bool>),
-    /// TCP has connected.
-    Connected(SocketAddr),
-    /// Auth has come, on a connection that was accepted.
-    Auth,
-    /// The node at the other end has proved its key.
-    Authenticated(PublicKey),
-    /// Hello came; so many capabilities are shared.
-    Hello(usize),
-    /// A protocol says how the peer serves.
-    Verdict(Verdict),
-    /// The protocols have been told of the peer.
-    Established(Arc<PeerInfo>),
-}
 
 /// What the connections of a server have in common.
 pub(super) struct Common {

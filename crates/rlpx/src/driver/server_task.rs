@@ -28,7 +28,8 @@ use super::{
     intake::{Intake, next_accepted, next_candidate},
     keeper::Keeper,
     now,
-    peer_task::{Common, MAX_ORDERS, Order, PeerTask, Report},
+    orders::{MAX_ORDERS, Order, Report},
+    peer_task::{Common, PeerTask},
     wire::Wire,
 };
 use crate::{

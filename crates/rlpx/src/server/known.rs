@@ -16,7 +16,7 @@ use crate::{
 impl Server {
     /// Keeps an address book from now on, which begins with what was `stored`, and dials the best of it.
     pub fn open_book(&mut self, now: Now, stored: Vec<BookEntry>) {
-        let book = AddressBook::new(now, stored, self.config.book, self.config.address_policy);
+        let book = AddressBook::new(now, stored, self.config.times.book, self.config.address_policy);
         self.dialer.known = Some(Known { book, next_look: now.instant });
         self.dial_known(now);
     }
@@ -93,7 +93,7 @@ impl Server {
 
     /// The last connection with a node is over.
     pub(super) fn note_parting(&mut self, now: Now, node_id: NodeId, parted: &Parted<'_>) {
-        let stable = self.config.book.stable;
+        let stable = self.config.times.book.stable;
         let Some(known) = &mut self.dialer.known else { return };
         // What we end ourselves at the end is nobody's fault.
         if self.peers.established() > 0 {

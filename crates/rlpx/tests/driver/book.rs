@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use identity::{Endpoint, NodeKey};
-use rlpx::{BookTimes, Candidate, ConfigError, DisconnectReason, ServerBuilder, ServerConfig};
+use rlpx::{BookTimes, Candidate, ConfigError, DisconnectReason, ServerBuilder, ServerConfig, ServerTimes};
 
 use crate::support::{Node, Stage, ask_echo, echo, listener, quick};
 
@@ -29,7 +29,9 @@ fn candidate(node: &Node) -> Candidate {
 async fn with_book(stage: &Stage, key: &Arc<NodeKey>, path: &std::path::Path) -> ServerBuilder {
     let book = BookTimes { stable: Duration::ZERO, store: Duration::from_millis(1) };
     let builder = stage.builder(key, listener().await).protocol(Arc::new(echo("echo")));
-    builder.config(ServerConfig { book, ..quick() }).address_book(path)
+    let config = quick();
+    let times = ServerTimes { book, ..config.times };
+    builder.config(ServerConfig { times, ..config }).address_book(path)
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use identity::{CurvePool, Endpoint, Enode, NodeKey, PublicKey};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     CapabilityName, ConnectError, Connection, Event, EventStream, LocalCapability, Message, PeerInfo,
-    Protocol, ProtocolVersion, Refusal, Server, ServerBuilder, ServerConfig, ServerTimes, SessionConfig,
-    SessionEnd, protocol,
+    Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig, ServerTimes,
+    SessionConfig, SessionEnd, protocol,
 };
 use tokio::{net::TcpListener, time::timeout};
 
@@ -143,8 +143,7 @@ pub(crate) async fn listener() -> TcpListener {
 
 pub(crate) fn quick() -> ServerConfig {
     let times = ServerTimes {
-        static_redial: Duration::from_millis(20),
-        static_redial_max: Duration::from_millis(200),
+        static_redial: RedialTimes { first: Duration::from_millis(20), max: Duration::from_millis(200) },
         hold: Duration::from_millis(200),
         ..ServerTimes::default()
     };

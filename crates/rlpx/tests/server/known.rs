@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use identity::PublicKey;
 use rlpx::{
-    BookChanges, BookEntry, BookTimes, DisconnectReason, PeerId, Refusal, ServerConfig, SessionEnd, Verdict,
-    server::Output,
+    BookChanges, BookEntry, BookTimes, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes,
+    SessionEnd, Verdict, server::Output,
 };
 
 use crate::story::{BROKEN, Story, candidate, enode, far, key, next_dial};
@@ -250,10 +250,9 @@ fn a_full_node_is_known_still_and_one_with_another_key_is_not() {
 
 #[test]
 fn a_known_node_is_dialed_first_where_it_answered_last() {
-    let mut story = Story::new(ServerConfig {
-        book: BookTimes { stable: Duration::ZERO, ..Default::default() },
-        ..Default::default()
-    });
+    let book = BookTimes { stable: Duration::ZERO, ..Default::default() };
+    let times = ServerTimes { book, ..Default::default() };
+    let mut story = Story::new(ServerConfig { times, ..Default::default() });
     story.server.open_book(story.now, vec![]);
     let v6 = candidate(1, "2600:1::1").endpoint;
     story.server.handle_candidate(story.now, rlpx::Candidate { other: Some(v6), ..candidate(1, "77.0.1.1") });

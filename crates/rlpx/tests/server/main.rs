@@ -11,3 +11,4 @@ mod owner;
 mod privileges;
 mod story;
 mod turnover;
+mod two_addresses;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use identity::Enode;
 use rlpx::{
-    CommandError, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes, SessionEnd, Verdict,
-    server::Output,
+    CommandError, DisconnectReason, PeerId, RedialTimes, Refusal, ServerConfig, ServerTimes, SessionEnd,
+    Verdict, server::Output,
 };
 
 use crate::story::{BROKEN, OWN, Story, candidate, enode, far, key, next_dial};
@@ -65,8 +65,7 @@ fn s07_shutdown_says_goodbye_to_all_who_have_proved_a_key() {
 #[test]
 fn s08_churn_leaves_nothing_behind() {
     let times = ServerTimes {
-        redial: Duration::from_secs(1),
-        redial_max: Duration::from_secs(1),
+        redial: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(1) },
         ..Default::default()
     };
     let mut story = Story::new(ServerConfig { times, ..Default::default() });

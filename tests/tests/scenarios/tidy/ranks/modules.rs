@@ -22,7 +22,18 @@ const PROTOCOLS: [Protocol; 3] = [
     Protocol { folder: "discv4", wire: &["wire"], machines: &["discovery"] },
     Protocol {
         folder: "rlpx",
-        wire: &["frame", "message", "p2p", "snappy", "capability", "config", "error", "reject", "tally"],
+        wire: &[
+            "frame",
+            "message",
+            "p2p",
+            "snappy",
+            "capability",
+            "config",
+            "error",
+            "reject",
+            "tally",
+            "buffer_pool",
+        ],
         machines: &["session", "server"],
     },
     Protocol {
