@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use identity::CurveHandle;
-use tokio::{sync::mpsc, time::Instant};
+use identity::{CurveHandle, PublicKey};
+use tokio::{sync::mpsc, task::yield_now, time::Instant};
 
 use super::{
     account::Account,
@@ -118,6 +118,15 @@ impl PeerTask {
         end
     }
 
+    /// The server answers at once as a rule: then what ends the handshake and our Hello leave in one write.
+    async fn authenticated(&mut self, remote: PublicKey) {
+        self.report(Report::Authenticated(remote)).await;
+        yield_now().await;
+        if let Ok(order) = self.orders.try_recv() {
+            self.handle_order(order).await;
+        }
+    }
+
     /// Waits for one thing to happen.
     async fn wait(&mut self) -> Option<SessionEnd> {
         let running = self.wire.session().is_running();
@@ -147,7 +156,7 @@ impl PeerTask {
             () = self.wire.turn() => {}
             hurried = self.account.turn() => self.account.handle_turn(self.wire.session(), hurried),
             () = sleep_until_some(opens) => {}
-            () = tokio::task::yield_now(), if self.busy => {}
+            () = yield_now(), if self.busy => {}
         }
         None
     }
@@ -176,7 +185,7 @@ impl PeerTask {
         self.busy = false;
         for _ in 0..MESSAGES_PER_TURN {
             match self.wire.output()? {
-                SessionOutput::Authenticated { remote } => self.report(Report::Authenticated(remote)).await,
+                SessionOutput::Authenticated { remote } => Box::pin(self.authenticated(remote)).await,
                 SessionOutput::Hello { shared, .. } => self.report(Report::Hello(shared.len())).await,
                 SessionOutput::Message { protocol, message } => {
                     if let Some(attached) = &mut self.attached {

@@ -18,7 +18,7 @@ use identity::{PublicKey, curve::Lane};
 use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
-    task::{AbortHandle, JoinError, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet, yield_now},
     time::{Instant, sleep_until},
 };
 
@@ -132,7 +132,11 @@ impl ServerTask {
             }
             Some(is_stored) = self.keeper.written() => self.machine.handle_stored(now(), is_stored),
             command = commands.recv(), if hears_commands => self.handle_command(command),
-            connection = next_accepted(accepted) => self.handle_accepted(connection),
+            connection = next_accepted(accepted) => {
+                self.handle_accepted(connection);
+                // What has come with it is read before the next: in a flood it would make room unread.
+                yield_now().await;
+            }
             candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
             () = sleep_until_some(wake) => self.handle_wake(),
         }

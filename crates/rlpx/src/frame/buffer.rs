@@ -67,7 +67,8 @@ impl ReadBuffer {
         self.end = self.end.saturating_add(len).min(self.bytes.len());
         let chunk = self.chunk.clamp(MIN_READ_CHUNK, MAX_READ_CHUNK);
         self.chunk = match len {
-            len if len == self.offered => chunk.saturating_mul(2),
+            // A handshake asks for no more than what is missing: that it comes says nothing.
+            len if len == self.offered && len >= chunk / 2 => chunk.saturating_mul(2),
             len if len < chunk / 4 => chunk / 2,
             _ => chunk,
         };

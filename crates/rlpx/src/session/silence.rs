@@ -1,6 +1,8 @@
 //! Buffers of a connection that has fallen silent: after a burst each would keep 64 KiB to read into until the next Ping.
 //! What the buffers keep while messages flow is `frame/buffer.rs`.
 
+use std::collections::VecDeque;
+
 use super::{Phase, Session, Timer};
 use crate::config::{QUIET_LEN, QUIET_TIME};
 
@@ -29,6 +31,9 @@ impl Session {
         self.egress.shrink();
         if let Some(frames) = &mut self.frames {
             frames.shrink();
+        }
+        if self.outputs.is_empty() {
+            self.outputs = VecDeque::new();
         }
     }
 }
