@@ -226,7 +226,7 @@ fn s03_the_records_of_nodes_hosts_and_sites_have_an_end_and_keep_the_latest() {
     story.server.handle_candidate(story.now, candidate(4_999, "10.0.0.1"));
     assert_eq!((story.dials(), story.count(Refusal::CandidateRecent)), (vec![], 1));
 
-    // Hosts and sites: names of static peers with four addresses each fill both.
+    // Hosts and sites: names of static peers with four addresses each, all of them tried, fill both.
     let named = |number| Enode { host: Host::Dns(format!("{number}.example.org")), ..enode(number) };
     let static_peers = (1..=1_024).map(named).collect();
     let mut story =
@@ -237,7 +237,12 @@ fn s03_the_records_of_nodes_hosts_and_sites_have_an_end_and_keep_the_latest() {
         let addresses: Vec<SocketAddr> = sites.by_ref().take(4).collect();
         story.server.handle_resolved(story.now, id, &addresses);
     }
-    assert_eq!((story.outputs().len(), story.server.record_count()), (1_024, 2 * 4_096));
+    let outputs = story.outputs();
+    for output in &outputs {
+        let Output::Connect { id, addresses, .. } = output else { panic!("{output:?}") };
+        assert!(addresses[1..].iter().all(|other| story.server.handle_attempt(story.now, *id, *other)));
+    }
+    assert_eq!((outputs.len(), story.server.record_count()), (1_024, 2 * 4_096));
     // One more of each, and a record of the node.
     story.wait(Duration::from_millis(1));
     story.server.handle_candidate(story.now, candidate(5_000, "78.0.0.1"));
