@@ -27,11 +27,6 @@ use tokio::{
 use super::{now, traffic::Traffic};
 use crate::{Session, SessionConfig, SessionOutput, status::Live};
 
-/// Bytes that wait in the system for a peer that does not read, where it can be told (Linux): otherwise they grow to 4 MiB,
-/// and a thousand such peers take all memory that the system has for TCP. What is under way is not in it, so that it
-/// slows nobody down.
-const MAX_UNSENT_LEN: u32 = 128 * 1024;
-
 /// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
 /// and the Disconnect would be lost.
 const LINGER: Duration = Duration::from_secs(1);
@@ -83,7 +78,6 @@ impl Wire {
     fn new(stream: TcpStream, session: Session, curve: CurveHandle, traffic: Arc<Traffic>) -> Self {
         // Frames are written whole, so there is nothing to collect.
         let _ = stream.set_nodelay(true);
-        hold_back(&stream);
         let alarm = Box::pin(sleep_until(now().instant.into()));
         let (live, allowance) = (Arc::default(), None);
         Self {
@@ -264,15 +258,6 @@ impl Wire {
             let _ = tokio::time::timeout_at(deadline, drained).await;
         }
     }
-}
-
-/// Lets the system keep no more than [`MAX_UNSENT_LEN`] that the peer's window has no room for. Nothing is lost where it
-/// cannot be told so.
-fn hold_back(stream: &TcpStream) {
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_LEN);
-    #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    let _ = stream;
 }
 
 /// The answer to the job that is out; never comes when there is none.
