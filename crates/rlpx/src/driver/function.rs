@@ -135,7 +135,9 @@ async fn supervise(mut task: JoinHandle<()>, closed: oneshot::Receiver<()>, link
     tokio::select! {
         result = &mut task => match result {
             Ok(()) => link.disconnect(DisconnectReason::Quitting),
-            Err(_) => link.panicked(),
+            Err(error) if error.is_panic() => link.panicked(),
+            // The runtime is going.
+            Err(_) => {}
         },
         _ = closed => {
             if let Some(end) = now().instant.checked_add(GRACE) {
