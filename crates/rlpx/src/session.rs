@@ -136,8 +136,8 @@ struct Remote {
 
 /// One RLPx connection, without its socket: see the [crate]'s front page for the loop that drives it.
 ///
-/// Memory: 4 KiB to read into, growing to 64 KiB while data flows and beyond that to twice what has come of a longer
-/// message; what waits to be written is at most 64 KiB and one message.
+/// Memory: half a KiB to read into, growing to 64 KiB while data flows and beyond that to twice what has come of a longer
+/// message; what waits to be written is at most 64 KiB and one message. Two seconds of silence free both.
 pub struct Session {
     config: Arc<SessionConfig>,
     now: Instant,

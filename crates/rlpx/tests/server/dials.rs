@@ -252,18 +252,6 @@ fn s03_the_records_of_nodes_hosts_and_sites_have_an_end_and_keep_the_latest() {
 }
 
 #[test]
-fn s03_of_a_name_with_many_addresses_four_are_tried() {
-    let named = Enode { host: Host::Dns("node.example.org".into()), ..enode(1) };
-    let mut story = Story::new(ServerConfig { static_peers: vec![named], ..Default::default() });
-    let outputs = story.outputs();
-    let [Output::Resolve { id, .. }] = outputs[..] else { panic!("{outputs:?}") };
-    let found: Vec<SocketAddr> =
-        (0..100).map(|number| SocketAddr::new(far(number).parse().unwrap(), 1)).collect();
-    story.server.handle_resolved(story.now, id, &found);
-    assert_eq!(story.outputs(), [Output::Connect { id, remote: key(1), addresses: found[..4].to_vec() }]);
-}
-
-#[test]
 fn o04_a_system_without_ports_to_dial_from_is_asked_ever_less_and_never_in_a_spin() {
     let none_left = SessionEnd::Broken(SessionError::Io(ErrorKind::AddrNotAvailable));
     let static_peers = (5_000..5_003).map(enode).collect();

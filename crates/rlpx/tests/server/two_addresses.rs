@@ -1,10 +1,12 @@
-//! Nodes with an IPv4 and an IPv6 address: which is tried first, and when each counts. How a race goes on is `race.rs`.
+//! Nodes with more than one address, of both families or by a name: which is tried first, and when each counts.
+//! How a race goes on is `race.rs`.
 
 use std::{net::SocketAddr, time::Duration};
 
+use identity::{Enode, Host};
 use rlpx::{Candidate, PeerId, Refusal, ServerConfig, server::Output};
 
-use crate::story::{Story, candidate, far, ip};
+use crate::story::{Story, candidate, enode, far, ip, key};
 
 fn both(number: u16, v4: &str, v6: &str) -> Candidate {
     let other = candidate(number, v6).endpoint;
@@ -83,4 +85,16 @@ fn a_family_that_keeps_losing_goes_second() {
     }
     story.server.handle_candidate(story.now, both(9, &far(9), "2600:9::1"));
     assert_eq!(raced(&mut story).1, [at(&far(9)), at("2600:9::1")]);
+}
+
+#[test]
+fn s03_of_a_name_with_many_addresses_four_are_tried() {
+    let named = Enode { host: Host::Dns("node.example.org".into()), ..enode(1) };
+    let mut story = Story::new(ServerConfig { static_peers: vec![named], ..Default::default() });
+    let outputs = story.outputs();
+    let [Output::Resolve { id, .. }] = outputs[..] else { panic!("{outputs:?}") };
+    let found: Vec<SocketAddr> =
+        (0..100).map(|number| SocketAddr::new(far(number).parse().unwrap(), 1)).collect();
+    story.server.handle_resolved(story.now, id, &found);
+    assert_eq!(story.outputs(), [Output::Connect { id, remote: key(1), addresses: found[..4].to_vec() }]);
 }
