@@ -35,7 +35,7 @@ pub enum ConfigError {
     /// Settings that contradict each other.
     #[error("server: {0}")]
     Contradiction(#[from] Contradiction),
-    /// The address of [`ServerBuilder::listen`] cannot be had.
+    /// The address of [`ServerBuilder::listen`](crate::ServerBuilder::listen) cannot be had.
     #[error(
         "cannot listen on TCP {address}: {error}; choose another address or port, or stop what listens there"
     )]
