@@ -8,8 +8,9 @@ use std::{
 
 use devp2p::identity::Now;
 
-/// The highest ratio that may be: nothing is faster than its floor, but for what clocks blur.
-const MAX_RATIO: f64 = 1.02;
+/// The highest ratio that may be: nothing is faster than its floor, but for what clocks blur, and for 3 % by which the same
+/// floor differs from build to build, as its code and buffers happen to lie.
+const MAX_RATIO: f64 = 1.05;
 
 /// How long a row that does not hold is measured in all, in units of its usual time: noise must not decide.
 const MAX_STRETCH: u32 = 4;
@@ -129,9 +130,9 @@ mod tests {
         assert_eq!(verdict(100.0, 80.0, Some(0.8)), Verdict::Holds);
         assert_eq!(verdict(100.0, 79.0, Some(0.8)), Verdict::Misses);
         assert_eq!(verdict(100.0, 10.0, None), Verdict::Holds);
-        assert_eq!(verdict(100.0, 102.0, None), Verdict::Holds);
-        assert_eq!(verdict(100.0, 103.0, None), Verdict::WrongFloor);
-        assert_eq!(verdict(100.0, 103.0, Some(0.8)), Verdict::WrongFloor);
+        assert_eq!(verdict(100.0, 105.0, None), Verdict::Holds);
+        assert_eq!(verdict(100.0, 106.0, None), Verdict::WrongFloor);
+        assert_eq!(verdict(100.0, 106.0, Some(0.8)), Verdict::WrongFloor);
     }
 
     /// Turns that take what they are told to; the last number stays.
