@@ -135,28 +135,11 @@ fn f11_of_version_4_nothing_is_compressed_either_way() -> Result<()> {
     Ok(())
 }
 
-/// All reasons that have a name.
-const REASONS: [DisconnectReason; 13] = [
-    DisconnectReason::Requested,
-    DisconnectReason::NetworkError,
-    DisconnectReason::ProtocolError,
-    DisconnectReason::UselessPeer,
-    DisconnectReason::TooManyPeers,
-    DisconnectReason::AlreadyConnected,
-    DisconnectReason::IncompatibleVersion,
-    DisconnectReason::InvalidIdentity,
-    DisconnectReason::Quitting,
-    DisconnectReason::UnexpectedIdentity,
-    DisconnectReason::ConnectedToSelf,
-    DisconnectReason::ReadTimeout,
-    DisconnectReason::SubprotocolError,
-];
-
 #[test]
 fn ethereumjs_reads_every_reason_that_we_give() -> Result<()> {
     let pool = CurvePool::for_this_machine();
-    let js = EthereumJs::launch(&Options { max_peers: REASONS.len(), ..Options::new(86) })?;
-    for (secret, reason) in (100..).zip(REASONS) {
+    let js = EthereumJs::launch(&Options { max_peers: DisconnectReason::NAMED.len(), ..Options::new(86) })?;
+    for (secret, reason) in (100..).zip(DisconnectReason::NAMED) {
         let connection = connect(&pool, &js, &key(secret), 5).map_err(told)?;
         assert_eq!(run(connection.disconnect(reason)), SessionEnd::Local { reason, error: None });
         js.wait_for("told", LIMIT, |event| (event["reason"] == reason.code()).then_some(()))?;
@@ -170,8 +153,9 @@ fn ethereumjs_reads_every_reason_that_we_give() -> Result<()> {
 #[test]
 fn we_read_every_reason_that_ethereumjs_gives() -> Result<()> {
     let pool = CurvePool::for_this_machine();
-    let mut js = EthereumJs::launch(&Options { max_peers: REASONS.len(), ..Options::new(87) })?;
-    for (secret, reason) in (100..).zip(REASONS) {
+    let mut js =
+        EthereumJs::launch(&Options { max_peers: DisconnectReason::NAMED.len(), ..Options::new(87) })?;
+    for (secret, reason) in (100..).zip(DisconnectReason::NAMED) {
         let key = key(secret);
         let mut connection = connect(&pool, &js, &key, 5).map_err(told)?;
         let id = hex::encode(key.public_key().as_bytes());

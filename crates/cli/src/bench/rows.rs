@@ -107,7 +107,7 @@ pub(super) const ROWS: [Row; 19] = [
         note: None,
         kind: Kind::Ratio {
             unit: "ns/handshake",
-            goal: Some(0.85),
+            goal: Some(0.95),
             start: |_, _| Ok(Box::new(Handshakes::start()?)),
         },
     },

@@ -42,6 +42,23 @@ impl DisconnectReason {
     /// What a Disconnect counts as whose content is no reason.
     pub const INVALID: Self = Self::Unknown(0xff);
 
+    /// The reasons that the specification names, by their numbers.
+    pub const NAMED: [Self; 13] = [
+        Self::Requested,
+        Self::NetworkError,
+        Self::ProtocolError,
+        Self::UselessPeer,
+        Self::TooManyPeers,
+        Self::AlreadyConnected,
+        Self::IncompatibleVersion,
+        Self::InvalidIdentity,
+        Self::Quitting,
+        Self::UnexpectedIdentity,
+        Self::ConnectedToSelf,
+        Self::ReadTimeout,
+        Self::SubprotocolError,
+    ];
+
     /// The number on the wire.
     pub const fn code(self) -> u8 {
         match self {

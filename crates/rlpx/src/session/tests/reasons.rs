@@ -9,23 +9,6 @@ use crate::{
     error::{DecodeError, Fault, Incompatibility, Misbehaviour, What},
 };
 
-/// The reasons that have a name.
-const NAMED: [DisconnectReason; 13] = [
-    DisconnectReason::Requested,
-    DisconnectReason::NetworkError,
-    DisconnectReason::ProtocolError,
-    DisconnectReason::UselessPeer,
-    DisconnectReason::TooManyPeers,
-    DisconnectReason::AlreadyConnected,
-    DisconnectReason::IncompatibleVersion,
-    DisconnectReason::InvalidIdentity,
-    DisconnectReason::Quitting,
-    DisconnectReason::UnexpectedIdentity,
-    DisconnectReason::ConnectedToSelf,
-    DisconnectReason::ReadTimeout,
-    DisconnectReason::SubprotocolError,
-];
-
 fn config_of(byte: u8, version: u64) -> SessionConfig {
     let mut config = config(&key(byte));
     config.hello.protocol_version = version;
@@ -54,8 +37,11 @@ fn tell(reason: DisconnectReason, by_dialler: bool, instead_of_hello: bool, vers
 
 #[test]
 fn every_named_reason_arrives_both_ways_before_and_after_hello() {
-    for (index, reason) in NAMED.into_iter().enumerate() {
-        assert!(!matches!(reason, DisconnectReason::Unknown(_)) && !NAMED[..index].contains(&reason));
+    for (index, reason) in DisconnectReason::NAMED.into_iter().enumerate() {
+        assert!(
+            !matches!(reason, DisconnectReason::Unknown(_))
+                && !DisconnectReason::NAMED[..index].contains(&reason)
+        );
         for (by_dialler, instead_of_hello) in [(false, false), (false, true), (true, false), (true, true)] {
             for version in [4, 5] {
                 tell(reason, by_dialler, instead_of_hello, version);
@@ -65,7 +51,7 @@ fn every_named_reason_arrives_both_ways_before_and_after_hello() {
     // There is no thirteenth name that was forgotten.
     let named =
         (0..=255).filter(|code| !matches!(DisconnectReason::from_code(*code), DisconnectReason::Unknown(_)));
-    assert_eq!(named.map(DisconnectReason::from_code).collect::<Vec<_>>(), NAMED);
+    assert_eq!(named.map(DisconnectReason::from_code).collect::<Vec<_>>(), DisconnectReason::NAMED);
 }
 
 #[test]
