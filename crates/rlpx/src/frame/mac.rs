@@ -68,7 +68,7 @@ impl FrameMac {
         {
             self.digests += 1;
         }
-        let full = self.hash.clone().finalize();
+        let full = self.hash.digest();
         let mut half = [0; MAC_LEN];
         half.copy_from_slice(&full[..MAC_LEN]);
         self.digest = Some(half);

@@ -8,8 +8,9 @@ use crate::tidy::{
 };
 
 /// A crate's folder, and the folders of those it may depend on.
-const CRATES: [(&str, &[&str]); 9] = [
-    ("identity", &[]),
+const CRATES: [(&str, &[&str]); 10] = [
+    ("eth-keccak", &[]),
+    ("identity", &["eth-keccak"]),
     ("simnet", &["identity"]),
     ("discv4", &["identity"]),
     ("dnsdisc", &["identity"]),
