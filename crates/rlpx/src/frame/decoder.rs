@@ -52,6 +52,13 @@ impl FrameDecoder {
         self.body.is_some()
     }
 
+    /// What is decrypted of a body that is not complete, and the length of its content, in bytes. Its MAC is still to come.
+    pub(crate) fn begun<'a>(&self, buffer: &'a ReadBuffer) -> Option<(&'a [u8], usize)> {
+        let body = self.body.as_ref()?;
+        let decrypted = buffer.filled().get(..body.decrypted.min(body.len))?;
+        Some((decrypted, body.len))
+    }
+
     /// Goes on with what `buffer` holds. When a body is complete and its MAC right: its content's length; the content,
     /// decrypted, is then at the front of `buffer`, and the caller consumes [`Self::unit_len`] as it was before.
     pub(crate) fn decode(&mut self, buffer: &mut ReadBuffer) -> Result<Option<Decoded>, SessionError> {

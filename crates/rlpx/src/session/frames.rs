@@ -34,8 +34,7 @@ impl Frames {
         self.snappy = snappy;
         let longest = shared.iter().map(|capability| capability.max_message_len).max().unwrap_or(0);
         let longest = longest.clamp(MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN);
-        let wire = if snappy { snappy::max_compressed_len(longest) } else { longest };
-        self.decoder.set_limit(wire.saturating_add(MAX_CODE_LEN).min(MAX_MESSAGE_LEN));
+        self.decoder.set_limit(self.longest(longest).saturating_add(MAX_CODE_LEN).min(MAX_MESSAGE_LEN));
     }
 
     pub(super) const fn snappy(&self) -> bool {
@@ -86,6 +85,27 @@ impl Frames {
         let _ = self.encode(code, payload, writer);
     }
 
+    /// The code of a body that is coming in, and how long its payload is on the wire, once that can be told.
+    pub(super) fn begun(&self, reader: &ReadBuffer) -> Option<(u64, usize)> {
+        let (content, len) = self.decoder.begun(reader)?;
+        let (code, code_len) = decode_code(content).ok()?;
+        Some((code, len.saturating_sub(code_len)))
+    }
+
+    /// How long a payload of at most `limit` bytes is on the wire at most.
+    fn longest(&self, limit: usize) -> usize {
+        if self.snappy { snappy::max_compressed_len(limit) } else { limit }
+    }
+
+    /// Refuses a payload of `found` bytes on the wire that is longer than one of at most `limit` bytes can be.
+    pub(super) fn check(&self, found: usize, limit: usize) -> Result<(), SessionError> {
+        let limit = self.longest(limit);
+        if found <= limit {
+            return Ok(());
+        }
+        Err(SessionError::Malformed(DecodeError::new(What::Payload, Fault::TooLong { limit, found })))
+    }
+
     /// What the block declares that a whole frame carries, if it says so within what a block can hold.
     pub(super) fn inflated_len(&self, decoded: Decoded, reader: &ReadBuffer) -> Option<usize> {
         let content = reader.filled().get(..decoded.len)?;
@@ -101,16 +121,9 @@ impl Frames {
         limit: usize,
         reader: &mut ReadBuffer,
     ) -> Result<Bytes, SessionError> {
-        let found = decoded.len.saturating_sub(code_len);
+        self.check(decoded.len.saturating_sub(code_len), limit)?;
         if !self.snappy {
-            if found > limit {
-                return Err(too_long(limit, found));
-            }
             return Ok(reader.take(code_len, decoded.len, decoded.unit_len));
-        }
-        let longest = snappy::max_compressed_len(limit);
-        if found > longest {
-            return Err(too_long(longest, found));
         }
         let block = reader.filled().get(code_len..decoded.len).unwrap_or_default();
         let payload = snappy::decompress_in(block, limit, reader.pool());
@@ -119,6 +132,3 @@ impl Frames {
     }
 }
 
-fn too_long(limit: usize, found: usize) -> SessionError {
-    SessionError::Malformed(DecodeError::new(What::Payload, Fault::TooLong { limit, found }))
-}

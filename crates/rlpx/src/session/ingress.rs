@@ -68,13 +68,12 @@ impl Session {
         let decoded = match self.ingress.flow.memory.pending.take() {
             Some(decoded) => decoded,
             None => match frames.decode(&mut self.ingress.buffer)? {
-                Some(decoded)
-                    if self.inflated_len(decoded).is_none_or(|len| self.may_inflate(decoded, len)) =>
-                {
-                    decoded
-                }
+                Some(decoded) if self.has_memory(decoded)? => decoded,
                 Some(_) => return Ok(false),
-                None => return self.need_more(),
+                None => {
+                    self.check_begun()?;
+                    return self.need_more();
+                }
             },
         };
         self.ingress.frame_since = None;
@@ -84,13 +83,37 @@ impl Session {
         handled.map(|()| true)
     }
 
-    /// How long the payload will be that a whole frame inflates to, when that is a question of memory.
-    fn inflated_len(&self, decoded: Decoded) -> Option<usize> {
+    /// Whether there is memory for what a whole frame inflates to.
+    fn has_memory(&mut self, decoded: Decoded) -> Result<bool, SessionError> {
         if self.phase != Phase::Running || snappy::longest_inflated(decoded.len) <= FREE_LEN {
-            return None;
+            return Ok(true);
         }
-        let frames = self.frames.as_ref().filter(|frames| frames.snappy())?;
-        frames.inflated_len(decoded, &self.ingress.buffer)
+        let Some(frames) = self.frames.as_ref().filter(|frames| frames.snappy()) else { return Ok(true) };
+        let Some(content) = self.ingress.buffer.filled().get(..decoded.len) else { return Ok(true) };
+        let (code, code_len) = decode_code(content)?;
+        frames.check(decoded.len.saturating_sub(code_len), self.limit(code)?)?;
+        let inflated_len = frames.inflated_len(decoded, &self.ingress.buffer);
+        Ok(inflated_len.is_none_or(|len| self.may_inflate(decoded, len)))
+    }
+
+    /// Refuses a long message as soon as its code is there, before the rest of it is taken: the header was bounded by what
+    /// the longest message of any protocol may have.
+    fn check_begun(&self) -> Result<(), SessionError> {
+        let Some(frames) = self.frames.as_ref().filter(|_| self.phase == Phase::Running) else { return Ok(()) };
+        match frames.begun(&self.ingress.buffer) {
+            Some((code, len)) => frames.check(len, self.limit(code)?),
+            None => Ok(()),
+        }
+    }
+
+    /// How long the payload of a message with this code may be, in bytes.
+    fn limit(&self, code: u64) -> Result<usize, SessionError> {
+        if code < crate::BASE_MESSAGE_COUNT {
+            return Ok(MAX_BASE_MESSAGE_LEN);
+        }
+        let unknown = SessionError::Misbehaved(Misbehaviour::UnknownCode { code });
+        let (protocol, _) = route(&self.peer.shared, code).ok_or(unknown)?;
+        Ok(self.peer.shared.get(protocol).map_or(0, |shared| shared.max_message_len))
     }
 
     /// What is there is no whole packet or frame. When the stream has ended it never will be.
@@ -215,10 +238,10 @@ impl Session {
 
     fn handle_disconnect(&mut self, body: Body) -> Result<(), SessionError> {
         let content = self.ingress.buffer.filled().get(body.code_len..body.decoded.len).unwrap_or_default();
-        let inflated = match &self.frames {
-            Some(frames) if frames.snappy() => snappy::decompress(content, MAX_BASE_MESSAGE_LEN).ok(),
-            Some(_) | None => None,
-        };
+        let Some(frames) = &self.frames else { return Ok(()) };
+        frames.check(content.len(), MAX_BASE_MESSAGE_LEN)?;
+        let compressed = frames.snappy().then_some(content);
+        let inflated = compressed.and_then(|block| snappy::decompress(block, MAX_BASE_MESSAGE_LEN).ok());
         // Some clients send it uncompressed even where it ought to be compressed.
         let payload = inflated.as_deref().unwrap_or(content);
         self.config.base.received(p2p::DISCONNECT, payload.len());

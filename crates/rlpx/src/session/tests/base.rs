@@ -304,6 +304,20 @@ fn p07_long_pings_and_pongs_are_refused_before_they_are_inflated() {
 }
 
 #[test]
+fn p07_a_long_disconnect_is_refused_and_names_no_reason() {
+    let now = start();
+    for (len, taken) in [(1_000, true), (2_000, false), (60_000, false), (1 << 20, false)] {
+        for version in [4, 5] {
+            let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(version));
+            let frame = peer.frame(1, &vec![0xc0; len]);
+            end.read(now, &frame);
+            let remote = matches!(end.end, Some(SessionEnd::Remote(_)));
+            assert_eq!(remote, taken, "{len} bytes, version {version}");
+        }
+    }
+}
+
+#[test]
 fn p07_a_bomb_in_a_ping_is_refused_by_what_it_declares() {
     let now = start();
     let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));

@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 
 use super::kit::*;
 use crate::{
-    Capability, DisconnectReason, LocalCapability, Reject, SendError, SessionConfig, SessionEnd,
+    Capability, DisconnectReason, Hello, LocalCapability, Reject, SendError, SessionConfig, SessionEnd,
     SharedMessage,
     buffer_pool::BufferPool,
     config::{MAX_MESSAGE_LEN, MAX_READ_CHUNK, MAX_WRITE_KEPT, WRITE_HIGH_WATER},
@@ -289,6 +289,29 @@ fn f03_a_frame_over_what_any_message_can_take_is_refused_by_its_header() {
     assert_eq!(end.read(now, &frame[..32]), 32);
     assert_eq!(end.read(now, &frame[32..]), 0, "the body must not be taken");
     assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+}
+
+#[test]
+fn f03_a_frame_over_what_its_own_message_can_take_is_refused_once_its_code_is_there() {
+    let now = start();
+    let long = vec![0x5a; 15 << 20];
+    for version in [4, 5] {
+        // A Ping, a Disconnect, a code that nobody uses, a protocol with short messages and one with long ones beside it.
+        for (code, refused) in [(2, true), (1, true), (9, true), (16, true), (19, false)] {
+            let offered = || vec![capability("chat", 1, 3), capability("files", 1, 3)];
+            let mut own = SessionConfig::new(key(2).public_key(), "test/1.0", offered());
+            own.capabilities[0].max_message_len = 1_000;
+            let hello = SessionConfig::new(key(1).public_key(), "test/1.0", offered()).hello;
+            let hello = Hello { protocol_version: version, ..hello };
+            let (mut end, mut peer) = Scripted::connected(now, own, &hello);
+            let frame = peer.frame(code, &long);
+            let read = end.read(now, &frame);
+            assert_eq!(read < 128 * 1024, refused, "code {code}, version {version}: {read} bytes were taken");
+            if refused {
+                assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+            }
+        }
+    }
 }
 
 #[test]
