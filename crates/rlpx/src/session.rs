@@ -254,6 +254,8 @@ impl Session {
             Phase::Closing(end) => self.close(end),
             // The owner's word is not waited for: there is nobody left to admit.
             Phase::Authenticated | Phase::Greeted => self.fail(error),
+            // Nor memory for what will never come.
+            Phase::Running if self.ingress.flow.waits_for_more() => self.fail(error),
             Phase::Handshake | Phase::Greeting | Phase::Running | Phase::Closed => {}
         }
     }

@@ -12,6 +12,7 @@ use std::{
 
 use devp2p::identity::{NodeKey, PublicKey};
 use rlpx::testing::Role;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     node::Running,
@@ -363,6 +364,46 @@ fn p10_a_storm_of_sessions_and_data_after_our_disconnect_leave_nothing_and_no_li
     assert_eq!(node.terminate().code(), Some(0));
     let lines = fs::read_to_string(log.path()).unwrap();
     assert_eq!(lines.lines().count(), 0, "{lines}");
+}
+
+#[test]
+fn p10_fifteen_who_lied_are_waited_for_at_a_time_and_no_more() {
+    const LIARS: u8 = 40;
+    const WAITED_FOR: usize = 15;
+    let node = Running::start(&["--nodekeyhex", &hex(NODE_KEY), "--nodiscover"]);
+    let mut honest = Honest::join(&node);
+    let told: Vec<TcpStream> = thread::scope(|scope| {
+        let liars: Vec<_> = (110..110 + LIARS)
+            .map(|secret| {
+                let address = address(&node.enode);
+                scope.spawn(move || {
+                    let mut wire = Paced::free(TcpStream::connect(address).unwrap());
+                    let caller = key(NODE_KEY).public_key();
+                    let mut liar =
+                        Stranger::shake_hands(&mut wire, Role::Dialer, &key(secret), caller).unwrap();
+                    liar.hello(&hello(key(83).public_key())).unwrap();
+                    // Told or not, the node says nothing more.
+                    let _ = wire.stream.read_to_end(&mut Vec::new());
+                    wire.stream
+                })
+            })
+            .collect();
+        liars.into_iter().map(|liar| liar.join().unwrap()).collect()
+    });
+    // Who is waited for may write; who is not is reset.
+    let waited_for = told.iter().filter(|stream| still_takes(stream)).count();
+    assert!(waited_for <= WAITED_FOR, "{waited_for} are waited for");
+    drop(told);
+    honest.assert_unharmed();
+    assert_eq!(node.terminate().code(), Some(0));
+}
+
+/// Whether the other end still has the socket: a byte to one that has not is answered by a reset.
+fn still_takes(mut stream: &TcpStream) -> bool {
+    const ANSWER_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let written = stream.write_all(&[0]);
+    let mut polled = [PollFd::new(stream, PollFlags::ERR | PollFlags::HUP)];
+    written.is_ok() && poll(&mut polled, Some(&ANSWER_TIME)).unwrap() == 0
 }
 
 /// What a peer sends after it was told to go, at most 64 MiB: the node throws away 1 MiB.

@@ -16,7 +16,7 @@ use identity::CurveHandle;
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use tokio::{
     net::TcpListener,
-    sync::{broadcast, mpsc},
+    sync::{Semaphore, broadcast, mpsc},
     task::JoinSet,
 };
 
@@ -42,7 +42,7 @@ use crate::{
     BookEntry, BufferPool, CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,
     dialer::Candidate,
     server::{self, ServerCounts},
-    server_config::{MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
+    server_config::{MAX_GRACEFUL_CLOSERS, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
 };
 
 /// Commands that may wait for the server; the owner waits with further ones.
@@ -233,6 +233,7 @@ impl ServerBuilder {
             pool,
             throttle,
             reports: reporter,
+            closers: Semaphore::new(MAX_GRACEFUL_CLOSERS),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(trim_buffers(common.session.buffers.clone()));

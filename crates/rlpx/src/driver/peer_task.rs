@@ -7,7 +7,11 @@ use std::{
 };
 
 use identity::{CurveHandle, PublicKey};
-use tokio::{sync::mpsc, task::yield_now, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::yield_now,
+    time::Instant,
+};
 
 use super::{
     account::Account,
@@ -40,6 +44,8 @@ pub(super) struct Common {
     pub(super) pool: Arc<Pool>,
     pub(super) throttle: Throttle,
     pub(super) reports: mpsc::Sender<(PeerId, Report)>,
+    /// Places for those who broke the rules and are waited for until they have read so.
+    pub(super) closers: Semaphore,
 }
 
 pub(super) struct PeerTask {
@@ -112,8 +118,12 @@ impl PeerTask {
         if let Some(mut attached) = self.attached.take() {
             attached.close(&end);
         }
-        if matches!(end, SessionEnd::Local { .. }) {
-            Box::pin(self.wire.linger()).await;
+        if let SessionEnd::Local { error, .. } = end {
+            // Those that the server has ended it counts itself.
+            let place = error.map(|_| self.common.closers.try_acquire());
+            if !matches!(place, Some(Err(_))) {
+                Box::pin(self.wire.linger()).await;
+            }
         }
         end
     }

@@ -82,12 +82,12 @@ impl Pool {
     /// Something was given back: lets on who waits.
     fn given_back(&self) {
         if self.awaited.load(Ordering::SeqCst) {
-            self.serve(&mut self.lock());
+            self.serve(self.lock());
         }
     }
 
     /// Lets on who may go on, and tells of a shortage that begins or ends.
-    fn serve(&self, state: &mut State) {
+    fn serve(&self, mut state: MutexGuard<'_, State>) {
         while let Some(grant) = state.budget.poll(self.spent.load(Ordering::SeqCst)) {
             let Some(waiting) = state.waiting.remove(&grant.holder) else {
                 state.budget.done(grant.holder);
@@ -101,8 +101,11 @@ impl Pool {
         }
         let since = state.budget.short_since();
         self.shortage.send_if_modified(|told| std::mem::replace(told, since) != since);
-        state.senders.drain(..).for_each(Waker::wake);
+        let senders = std::mem::take(&mut state.senders);
         self.awaited.store(since.is_some(), Ordering::SeqCst);
+        // Whoever is woken may come back at once.
+        drop(state);
+        senders.into_iter().for_each(Waker::wake);
     }
 
     /// A holder waits, with a frame of which `rest` bytes are to come.
@@ -112,7 +115,7 @@ impl Pool {
         state.waiting.insert(holder, waiting);
         state.budget.wait(now().instant, holder, cost, rest);
         self.awaited.store(true, Ordering::SeqCst);
-        self.serve(&mut state);
+        self.serve(state);
     }
 
     /// A holder neither waits nor is read any more; whether it had still to wait.
@@ -124,7 +127,7 @@ impl Pool {
         let mut state = self.lock();
         let waits = state.waiting.remove(&holder).is_some();
         state.budget.done(holder);
-        self.serve(&mut state);
+        self.serve(state);
         waits
     }
 

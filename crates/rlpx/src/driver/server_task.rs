@@ -19,7 +19,7 @@ use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
     task::{AbortHandle, JoinError, JoinSet, yield_now},
-    time::{Instant, sleep_until},
+    time::{Duration, Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -38,6 +38,9 @@ use crate::{
     peer::{PeerId, PeerInfo},
     server::{Output, Server},
 };
+
+/// How long a server that ends waits for the file of its address book: what is left of 5 s.
+const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection's task as the server sees it.
 struct Live {
@@ -92,7 +95,9 @@ impl ServerTask {
             }
             self.turn().await;
         }
-        self.store_the_rest().await;
+        if timeout(STORE_WAIT, self.store_the_rest()).await.is_err() {
+            tracing::warn!("the address book's file takes too long: what the last minutes have changed may be lost");
+        }
         for waiting in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             let _ = waiting.send(());
         }
@@ -118,6 +123,10 @@ impl ServerTask {
             Some(closing) => closing.deadline,
             None => self.machine.next_timeout(moment).map(Instant::from_std),
         };
+        // Before all that comes: in a flood something always does.
+        if wake.is_some_and(|wake| wake <= Instant::from_std(moment.instant)) {
+            return self.handle_wake();
+        }
         let wants_candidates = self.intake.candidates.is_some() && self.machine.wanted_candidates(moment) > 0;
         let is_closing = self.closing.is_some();
         let Intake { commands, reports, accepted, candidates, .. } = &mut self.intake;

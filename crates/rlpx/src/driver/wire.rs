@@ -164,8 +164,9 @@ impl Wire {
                     self.session.handle_curve(now(), ticket, result);
                 }
             }
-            ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => match ready {
-                Ok(ready) if ready.is_readable() || ready.is_read_closed() => self.read(),
+            ready = self.stream.ready(interest), if !self.broken => match ready {
+                Ok(ready) if self.session.want_read() && (ready.is_readable() || ready.is_read_closed()) => self.read(),
+                Ok(ready) if ready.is_error() => self.fail_by_system(),
                 // Flushed at the next turn.
                 Ok(_) => {}
                 Err(error) => self.fail(&error),
@@ -174,13 +175,11 @@ impl Wire {
         }
     }
 
-    fn interest(&self) -> Option<Interest> {
+    /// What to hear of the socket: that it broke, also while nothing is read or written.
+    fn interest(&self) -> Interest {
         let read = self.session.want_read().then_some(Interest::READABLE);
-        let write = (!self.broken && !self.session.write_buf().is_empty()).then_some(Interest::WRITABLE);
-        match (read, write) {
-            (Some(read), Some(write)) => Some(read | write),
-            (read, write) => read.or(write),
-        }
+        let write = (!self.session.write_buf().is_empty()).then_some(Interest::WRITABLE);
+        read.into_iter().chain(write).fold(Interest::ERROR, Interest::add)
     }
 
     fn set_alarm(&mut self, deadline: Option<Instant>) {
@@ -228,6 +227,11 @@ impl Wire {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.fail(&error),
         }
+    }
+
+    fn fail_by_system(&mut self) {
+        let error = self.stream.take_error().ok().flatten();
+        self.fail(&error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()));
     }
 
     fn fail(&mut self, error: &io::Error) {

@@ -55,6 +55,11 @@ impl Flow {
         self.throttled || self.keeps_messages()
     }
 
+    /// Whether memory is wanted for a frame that is not complete.
+    pub(super) const fn waits_for_more(&self) -> bool {
+        self.memory.want.is_some() && self.memory.pending.is_none()
+    }
+
     /// Whether no message is put out either.
     pub(super) const fn keeps_messages(&self) -> bool {
         self.paused || self.indebted || self.memory.want.is_some()

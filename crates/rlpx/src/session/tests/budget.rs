@@ -14,6 +14,7 @@ use crate::{
         SHORTAGE_PACE_TIME,
     },
     counting::{held, peak},
+    error::SessionError,
 };
 
 const MOMENT: Duration = Duration::from_millis(1);
@@ -172,6 +173,20 @@ fn told(end: &End) -> Option<DisconnectReason> {
         Some(SessionEnd::Local { reason, .. }) => Some(reason),
         Some(SessionEnd::Remote(_) | SessionEnd::Broken(_)) | None => None,
     }
+}
+
+#[test]
+fn h20_a_connection_that_breaks_waits_for_no_memory() {
+    let mut house = House::new(MEMORY_BUDGET);
+    house.spent = MEMORY_BUDGET;
+    let (place, mut peer) = house.connect(config(&key(2)), 4);
+    let bytes = beginning(&mut peer, 520 * 1024);
+    assert!(house.read(place, &bytes) < bytes.len() && house.waiting[place]);
+    let now = house.now;
+    house.end(place).session.handle_io_error(now, std::io::ErrorKind::ConnectionReset);
+    house.end(place).drain(now);
+    let expected = SessionError::Io(std::io::ErrorKind::ConnectionReset);
+    assert_eq!(house.end(place).end, Some(SessionEnd::Broken(expected)));
 }
 
 #[test]
