@@ -32,7 +32,7 @@ pub const FREE_LEN: usize = 128 * 1024;
 /// waits in queues.
 pub const MEMORY_BUDGET: usize = 256 << 20;
 /// What is kept of the budget, in bytes, for the one peer that is read while the rest is spent: a message as it comes, and
-/// its payload. A smaller budget counts as this much.
+/// its payload. There is no smaller budget.
 pub const BUDGET_RESERVE: usize = 32 << 20;
 /// What a peer has to bring while it is read in a shortage, in bytes: within [`SHORTAGE_PACE_TIME`].
 pub const SHORTAGE_STEP: usize = 512 * 1024;

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::server_config::{MIN_RATE, RateLimits, ServerConfig, Slots};
+use crate::{
+    config::{BUDGET_RESERVE, Timeouts},
+    server_config::{MIN_RATE, RateLimits, ServerConfig, Slots},
+};
 
 /// Settings that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +74,20 @@ pub enum Contradiction {
         /// What it is, in bytes per second.
         all: u64,
     },
+    /// No time for what takes some.
+    #[error("{setting} is 0, in which nothing can be done: give it some time")]
+    NoTime {
+        /// Which wait.
+        setting: &'static str,
+    },
+    /// A budget that one long message does not fit.
+    #[error(
+        "memory_budget is {found} bytes: give it at least {BUDGET_RESERVE}, for one long message and its payload"
+    )]
+    MemoryTooLow {
+        /// What it is, in bytes.
+        found: usize,
+    },
     /// An interval whose shortest is over its longest.
     #[error("times.{shorter} is {from:?} and times.{longer} is {to:?}: lower the one, or raise the other")]
     Interval {
@@ -93,6 +110,9 @@ impl ServerConfig {
     pub fn check(&self, listens: bool, finds: bool) -> Result<(), Contradiction> {
         self.check_peers()?;
         self.rates.check()?;
+        if self.memory_budget < BUDGET_RESERVE {
+            return Err(Contradiction::MemoryTooLow { found: self.memory_budget });
+        }
         let trusted = |node_id| self.trusted.contains(&node_id);
         if self.max_peers == 0 && !self.static_peers.iter().all(|enode| trusted(enode.node_id())) {
             return Err(Contradiction::StaticWithoutPeers);
@@ -140,10 +160,40 @@ impl ServerConfig {
             ("static_redial.first", times.static_redial.first, "static_redial.max", times.static_redial.max),
             ("rotation.min_interval", rotation.min_interval, "rotation.max_interval", rotation.max_interval),
         ];
-        match intervals.into_iter().find(|(_, from, _, to)| from > to) {
-            Some((shorter, from, longer, to)) => Err(Contradiction::Interval { shorter, from, longer, to }),
-            None => Ok(()),
+        if let Some((shorter, from, longer, to)) = intervals.into_iter().find(|(_, from, _, to)| from > to) {
+            return Err(Contradiction::Interval { shorter, from, longer, to });
         }
+        some_time(&[
+            ("times.connect", times.connect),
+            ("times.protocol_stall", times.protocol_stall),
+            ("times.shutdown", times.shutdown),
+            ("times.redial.first", times.redial.first),
+            ("times.static_redial.first", times.static_redial.first),
+        ])
+    }
+}
+
+impl Timeouts {
+    /// Looks for waits in which nothing can happen.
+    ///
+    /// # Errors
+    /// The first [`Contradiction`].
+    pub fn check(&self) -> Result<(), Contradiction> {
+        let Self { handshake, read, write, ping, disconnect } = *self;
+        some_time(&[
+            ("timeouts.handshake", handshake),
+            ("timeouts.read", read),
+            ("timeouts.write", write),
+            ("timeouts.ping", ping),
+            ("timeouts.disconnect", disconnect),
+        ])
+    }
+}
+
+fn some_time(waits: &[(&'static str, Duration)]) -> Result<(), Contradiction> {
+    match waits.iter().find(|(_, wait)| wait.is_zero()) {
+        Some((setting, _)) => Err(Contradiction::NoTime { setting }),
+        None => Ok(()),
     }
 }
 
@@ -244,6 +294,20 @@ mod tests {
             assert_eq!(found.unwrap_or_default(), expected);
         }
         assert_eq!(ServerConfig { max_peers: 0, max_pending: 0, ..config() }.check(false, false), Ok(()));
+    }
+
+    #[test]
+    fn what_takes_time_and_memory_has_some() {
+        let config = ServerConfig::default;
+        let times = ServerTimes { connect: Duration::ZERO, ..ServerTimes::default() };
+        let no_time = Err(Contradiction::NoTime { setting: "times.connect" });
+        assert_eq!(ServerConfig { times, ..config() }.check(true, true), no_time);
+        let too_low = Err(Contradiction::MemoryTooLow { found: BUDGET_RESERVE - 1 });
+        assert_eq!(ServerConfig { memory_budget: BUDGET_RESERVE - 1, ..config() }.check(true, true), too_low);
+        assert_eq!(ServerConfig { memory_budget: BUDGET_RESERVE, ..config() }.check(true, true), Ok(()));
+        let timeouts = Timeouts { read: Duration::ZERO, ..Timeouts::default() };
+        assert_eq!(timeouts.check(), Err(Contradiction::NoTime { setting: "timeouts.read" }));
+        assert_eq!(Timeouts::default().check(), Ok(()));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Handle, Server,
-    config_error::{ConfigError, MAX_LISTENERS},
+    config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},
     event::MAX_EVENTS,
     intake::Intake,
     keeper::{BookStore, Keeper},
@@ -189,6 +189,7 @@ impl ServerBuilder {
         let capabilities = capabilities(&self.protocols)?;
         check_peers(&self.config, &self.curve)?;
         self.config.check(!self.doors.is_empty(), self.candidates.is_some())?;
+        self.timeouts.check()?;
         if self.doors.len() > MAX_LISTENERS {
             return Err(ConfigError::Listeners { found: self.doors.len() });
         }
@@ -265,7 +266,8 @@ fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalCapability>,
             return Err(ConfigError::ProtocolTwice { name: text() });
         }
         let versions = protocol.versions();
-        if versions.is_empty() || versions.iter().any(|version| version.message_count == 0) {
+        let codes = 1..=MAX_MESSAGE_COUNT;
+        if versions.is_empty() || !versions.iter().all(|version| codes.contains(&version.message_count)) {
             return Err(ConfigError::ProtocolVersions { name: text() });
         }
         capabilities.extend(versions.iter().map(|version| LocalCapability {

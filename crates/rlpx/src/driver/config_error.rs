@@ -8,6 +8,9 @@ use crate::{CommandError, Contradiction};
 /// Addresses that one server listens on: one of each family, and a few more.
 pub const MAX_LISTENERS: usize = 8;
 
+/// Message codes that a version of a protocol may have: many of them fit the codes there are.
+pub const MAX_MESSAGE_COUNT: u64 = 1 << 32;
+
 /// What is wrong with what the owner gave.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -17,8 +20,8 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
-    /// A protocol without a version, or one whose versions have no message codes.
-    #[error("protocol {name:?}: it needs a version, and each version a message code")]
+    /// A protocol without a version, or a version without message codes, or with more than [`MAX_MESSAGE_COUNT`].
+    #[error("protocol {name:?}: it needs a version, and each version 1 to {MAX_MESSAGE_COUNT} message codes")]
     ProtocolVersions {
         /// The protocol's name.
         name: String,

@@ -56,7 +56,7 @@ use self::intake::Command;
 pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use self::{
     builder::ServerBuilder,
-    config_error::{ConfigError, MAX_LISTENERS},
+    config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},
     connection::{ConnectError, Connection, Received},
     event::{Event, EventStream, MAX_EVENTS},
     function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},

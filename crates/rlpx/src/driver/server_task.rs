@@ -96,7 +96,9 @@ impl ServerTask {
             self.turn().await;
         }
         if timeout(STORE_WAIT, self.store_the_rest()).await.is_err() {
-            tracing::warn!("the address book's file takes too long: what the last minutes have changed may be lost");
+            tracing::warn!(
+                "the address book's file takes too long: what the last minutes have changed may be lost"
+            );
         }
         for waiting in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             let _ = waiting.send(());

@@ -99,7 +99,9 @@ impl Session {
     /// Refuses a long message as soon as its code is there, before the rest of it is taken: the header was bounded by what
     /// the longest message of any protocol may have.
     fn check_begun(&self) -> Result<(), SessionError> {
-        let Some(frames) = self.frames.as_ref().filter(|_| self.phase == Phase::Running) else { return Ok(()) };
+        let Some(frames) = self.frames.as_ref().filter(|_| self.phase == Phase::Running) else {
+            return Ok(());
+        };
         match frames.begun(&self.ingress.buffer) {
             Some((code, len)) => frames.check(len, self.limit(code)?),
             None => Ok(()),

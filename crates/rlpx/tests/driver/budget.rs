@@ -32,7 +32,7 @@ async fn node(stage: &Stage) -> (Node, Arc<AtomicUsize>) {
         }
     });
     let key = stage.key();
-    let config = ServerConfig { memory_budget: 0, ..quick() };
+    let config = ServerConfig { memory_budget: BUDGET_RESERVE, ..quick() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
     (stage.start(key, builder.protocol(Arc::new(counter))), counted)
 }

@@ -8,7 +8,7 @@ use identity::{Endpoint, Enode};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     CapabilityName, CommandError, ConfigError, ConnectError, DisconnectReason, Event, LocalCapability,
-    Protocol, SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
+    Protocol, ProtocolVersion, SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -220,6 +220,8 @@ async fn what_cannot_work_is_refused_at_the_start() {
     assert!(matches!(twice, Err(ConfigError::ProtocolTwice { .. })));
     let none = protocol("a", [], |_, _| async {});
     assert!(matches!(builder().protocol(Arc::new(none)).start(), Err(ConfigError::ProtocolVersions { .. })));
+    let many = protocol("many", [ProtocolVersion { message_count: u64::MAX, ..V1 }], |_, _| async {});
+    assert!(matches!(builder().protocol(Arc::new(many)).start(), Err(ConfigError::ProtocolVersions { .. })));
     let key = stage.key();
     let own = Enode::new(key.public_key(), Endpoint { ip: [127, 0, 0, 1].into(), udp: 0, tcp: 1 });
     let config = ServerConfig { static_peers: vec![own], ..quick() };
