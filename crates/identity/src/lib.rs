@@ -34,7 +34,7 @@ pub use address::{AddressClass, AddressPolicy, NetList, NetListError, Prefix, un
 pub use count::{Counters, Label};
 pub use endpoint::Endpoint;
 pub use enode::{Enode, EnodeError, Host};
-pub use eth_keccak::{Keccak256, keccak256, keccak256_concat};
+pub use eth_keccak::{Keccak256, keccak256, keccak256_concat, lanes as keccak_lanes, update_each};
 pub use key::{KeyError, NodeKey, PublicKey, Signature};
 pub use key_file::KeyFileError;
 pub use node_id::{Distance, NodeId};

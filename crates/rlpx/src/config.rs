@@ -66,6 +66,9 @@ pub const PING_REFILL: Duration = Duration::from_secs(1);
 pub const MAX_READ_CHUNK: usize = 64 * 1024;
 /// What one read of a quiet connection takes at most, in bytes.
 pub const MIN_READ_CHUNK: usize = 512;
+/// From this length on the MAC of a message that goes to several peers is computed beside theirs, in bytes: for shorter
+/// ones it is not worth the way.
+pub const SEAL_APART_LEN: usize = 16 * 1024;
 /// What waits to be written, in bytes, from which on `send` refuses. One message of any size goes on top.
 pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 

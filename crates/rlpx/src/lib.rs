@@ -118,6 +118,7 @@ pub use config::{LocalCapability, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, SessionCo
 pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };
+pub use frame::SealJob;
 pub use message::{Message, SharedMessage};
 pub use p2p::{DisconnectReason, Hello};
 pub use reject::Reject;

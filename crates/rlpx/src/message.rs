@@ -45,6 +45,11 @@ impl SharedMessage {
         &self.0.payload
     }
 
+    /// Whether others hold it too: it goes to further peers, or may.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The snappy block form of the payload, made on the first call.
     pub fn compressed(&self) -> &Bytes {
         self.compressed_in(&BufferPool::default())

@@ -2,6 +2,7 @@
 //! devp2p specification, `rlpx.md`. Reads into and writes from its own buffers; knows no socket, no clock, no peers but
 //! its own.
 
+mod apart;
 mod conduct;
 mod flow;
 mod frames;
@@ -36,7 +37,7 @@ use self::{
 };
 use crate::{
     capability::SharedCapability,
-    config::{MAX_MESSAGE_LEN, SessionConfig, WRITE_HIGH_WATER},
+    config::{SessionConfig, WRITE_HIGH_WATER},
     error::{Incompatibility, SessionEnd, SessionError, Wait},
     frame::{self, ReadBuffer, WriteBuffer},
     handshake::{Complete, Entropy, Handshake},
@@ -274,7 +275,7 @@ impl Session {
             self.timers.clear(Timer::Write);
             self.watch_write();
         }
-        if let (Phase::Closing(end), true) = (self.phase, self.egress.waiting().is_empty()) {
+        if let (Phase::Closing(end), true) = (self.phase, self.egress.len() == 0) {
             self.close(end);
         }
     }
@@ -372,25 +373,8 @@ impl Session {
     /// - [`SendError::TooLarge`] when no frame can carry it,
     /// - [`SendError::Full`] while 64 KiB or more wait to be written.
     pub fn send(&mut self, now: Now, protocol: usize, message: &SharedMessage) -> Result<(), SendError> {
-        self.now = now.instant;
-        if self.phase != Phase::Running {
-            return Err(SendError::Closed);
-        }
-        let frames = self.frames.as_mut().ok_or(SendError::Closed)?;
-        let shared = self.peer.shared.get(protocol).ok_or(SendError::UnknownCode)?;
-        if message.code() >= shared.message_count {
-            return Err(SendError::UnknownCode);
-        }
-        if message.payload().len() > MAX_MESSAGE_LEN {
-            return Err(SendError::TooLarge);
-        }
-        if self.egress.waiting().len() >= WRITE_HIGH_WATER {
-            return Err(SendError::Full);
-        }
-        let code = shared.offset.saturating_add(message.code());
-        let payload =
-            if frames.snappy() { message.compressed_in(&self.config.buffers) } else { message.payload() };
-        frames.encode(code, payload, &mut self.egress).map_err(|_| SendError::TooLarge)?;
+        let (frames, egress, code, payload) = self.outgoing(now, protocol, message)?;
+        frames.encode(code, payload, egress).map_err(|_| SendError::TooLarge)?;
         self.watch_write();
         Ok(())
     }
@@ -404,7 +388,7 @@ impl Session {
 
     /// Whether `send` would take a message now.
     pub fn has_room(&self) -> bool {
-        self.phase == Phase::Running && self.egress.waiting().len() < WRITE_HIGH_WATER
+        self.phase == Phase::Running && !self.egress.is_away() && self.egress.len() < WRITE_HIGH_WATER
     }
 
     /// Who the peer proved to be; None before the encrypted handshake is over.
@@ -499,7 +483,7 @@ impl Session {
 
     /// Starts the write deadline when something waits and none runs.
     fn watch_write(&mut self) {
-        if self.egress.waiting().is_empty() || self.timers.is_set(Timer::Write) {
+        if self.egress.len() == 0 || self.timers.is_set(Timer::Write) {
             return;
         }
         self.timers.set(Timer::Write, self.now.checked_add(self.config.timeouts.write));

@@ -7,7 +7,10 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use devp2p::rlpx::SharedMessage;
+use devp2p::{
+    identity::{Keccak256, update_each},
+    rlpx::SharedMessage,
+};
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
 use super::{
@@ -98,10 +101,24 @@ impl Floor {
 
     /// The work of one frame for so many peers: compressed once, encoded for each. For a payload of 64 KiB or more.
     pub(super) fn run_broadcast(&mut self, peers: usize) {
+        self.compress();
+        (0..peers).for_each(|_| self.run_one_way());
+    }
+
+    /// The same with the hashes of several peers side by side.
+    pub(super) fn run_side_by_side(&mut self, peers: usize) {
+        self.compress();
+        let mut hashes = vec![Keccak256::new(); peers];
+        let mut each: Vec<_> = hashes.iter_mut().map(|hash| (hash, self.hashed.as_slice())).collect();
+        update_each(black_box(&mut each));
+        black_box(hashes);
+        (0..peers).for_each(|_| self.floors.encrypt(black_box(&mut self.ciphered)));
+    }
+
+    fn compress(&mut self) {
         if let Some(snappy) = &mut self.snappy {
             black_box(snappy.compress());
         }
-        (0..peers).for_each(|_| self.run_one_way());
     }
 
     fn run_one_way(&mut self) {

@@ -9,7 +9,7 @@ use devp2p::{
         curve::{InlineCurve, Lane},
     },
     rlpx::{
-        BufferPool, CapabilityName, LocalCapability, Message, Session, SessionConfig, SessionOutput,
+        BufferPool, CapabilityName, LocalCapability, Message, SealJob, Session, SessionConfig, SessionOutput,
         SharedMessage,
     },
 };
@@ -99,6 +99,19 @@ impl Pair {
         session.send(self.now, 0, message).map_err(|error| error.to_string())?;
         session.handle_written(self.now, session.write_buf().len());
         Ok(())
+    }
+
+    /// Gives `message` to be sent with its MAC left to a job, if it may be.
+    pub(super) fn send_apart(&mut self, message: &SharedMessage) -> Result<Option<SealJob>, String> {
+        let session = &mut self.initiator.session;
+        session.send_apart(self.now, 0, message).map_err(|error| error.to_string())
+    }
+
+    /// Has all that a job has sealed written, to nobody.
+    pub(super) fn sealed(&mut self, job: SealJob) {
+        let session = &mut self.initiator.session;
+        session.handle_sealed(self.now, job);
+        session.handle_written(self.now, session.write_buf().len());
     }
 
     fn failure(&self, what: &str) -> String {

@@ -82,7 +82,7 @@ macro_rules! tcp {
 }
 
 /// Every row, in the order in which they run.
-pub(super) const ROWS: [Row; 19] = [
+pub(super) const ROWS: [Row; 20] = [
     frame!("64B.plain", 64, snappy: false, Some(0.77)),
     frame!("1KiB.plain", KIB, snappy: false, Some(0.85)),
     frame!("64KiB.plain", 64 * KIB, snappy: false, Some(0.95)),
@@ -99,7 +99,16 @@ pub(super) const ROWS: [Row; 19] = [
         kind: Kind::Ratio {
             unit: "ns/peer",
             goal: Some(0.85),
-            start: |floors, _| Ok(Box::new(Broadcast::start(floors)?)),
+            start: |floors, _| Ok(Box::new(Broadcast::one_by_one(floors)?)),
+        },
+    },
+    Row {
+        name: "broadcast.side_by_side",
+        note: Some("its floor hashes for several peers at once too"),
+        kind: Kind::Ratio {
+            unit: "ns/peer",
+            goal: None,
+            start: |floors, _| Ok(Box::new(Broadcast::side_by_side(floors)?)),
         },
     },
     Row {

@@ -5,17 +5,14 @@ mod sending;
 
 use std::{
     collections::VecDeque,
-    future::{pending, poll_fn},
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     link::{Exit, Link},
@@ -23,6 +20,7 @@ use super::{
     orders::Report,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
+    sleep_until_some,
     traffic::{Counts, Traffic},
 };
 use crate::{
@@ -271,12 +269,5 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.close(&SessionEnd::ABORTED);
-    }
-}
-
-pub(super) async fn sleep_until_some(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => pending().await,
     }
 }

@@ -29,10 +29,11 @@ use super::{
     listener,
     node_info::NodeInfo,
     now,
-    peer_task::Common,
     pool::Pool,
     protocol::Protocol,
+    sealer::Sealer,
     server_task::ServerTask,
+    shared::Common,
     spawn,
     throttle::Throttle,
     traffic::{Counts, Traffic},
@@ -235,6 +236,7 @@ impl ServerBuilder {
             throttle,
             reports: reporter,
             closers: Semaphore::new(MAX_GRACEFUL_CLOSERS),
+            sealer: Sealer::new(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(trim_buffers(common.session.buffers.clone()));

@@ -15,8 +15,9 @@ use tokio::{
 use super::{
     now,
     orders::{Order, Report},
-    peer_task::{Common, PeerTask},
-    server_task::sleep_until_some,
+    peer_task::PeerTask,
+    shared::Common,
+    sleep_until_some,
     wire::Wire,
 };
 use crate::{Race, SessionEnd, SessionError, peer::PeerId, server_config::MAX_DIAL_ADDRESSES};

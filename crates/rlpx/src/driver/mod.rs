@@ -26,7 +26,9 @@ mod peer_task;
 mod pool;
 mod protocol;
 mod queue;
+mod sealer;
 mod server_task;
+mod shared;
 mod throttle;
 mod traffic;
 mod trim;
@@ -34,7 +36,7 @@ mod wire;
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, pending},
     net::SocketAddr,
     sync::{
         Arc,
@@ -47,6 +49,7 @@ use identity::{CurveHandle, Enode, NodeId, Now, PublicKey};
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 #[cfg(feature = "address-book")]
@@ -233,6 +236,14 @@ impl fmt::Debug for Server {
 #[expect(clippy::disallowed_methods, reason = "the one place in this driver that reads the clocks")]
 fn now() -> Now {
     Now::system()
+}
+
+/// Ready at `wake`; never when there is none.
+async fn sleep_until_some(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => pending().await,
+    }
 }
 
 /// Starts a task.

@@ -6,26 +6,22 @@ use std::{
     sync::Arc,
 };
 
-use identity::{CurveHandle, PublicKey};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::yield_now,
-    time::Instant,
-};
+use identity::PublicKey;
+use tokio::{sync::mpsc, task::yield_now, time::Instant};
 
 use super::{
     account::Account,
-    attached::{Attached, Ending, sleep_until_some},
+    attached::{Attached, Ending},
     now,
     orders::{Order, Report},
-    pool::{Pool, Purse},
-    protocol::Protocol,
-    throttle::{Gate, Throttle},
-    traffic::Counts,
+    pool::Purse,
+    shared::Common,
+    sleep_until_some,
+    throttle::Gate,
     wire::Wire,
 };
 use crate::{
-    Hello, ServerTimes, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
+    Hello, SessionEnd, SessionOutput, SharedCapability,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     rtt::Rtt,
@@ -33,20 +29,6 @@ use crate::{
 
 /// Messages handled before others get their turn.
 const MESSAGES_PER_TURN: usize = 16;
-
-/// What the connections of a server have in common.
-pub(super) struct Common {
-    pub(super) session: Arc<SessionConfig>,
-    pub(super) protocols: Vec<Arc<dyn Protocol>>,
-    pub(super) curve: CurveHandle,
-    pub(super) times: ServerTimes,
-    pub(super) counts: Counts,
-    pub(super) pool: Arc<Pool>,
-    pub(super) throttle: Throttle,
-    pub(super) reports: mpsc::Sender<(PeerId, Report)>,
-    /// Places for those who broke the rules and are waited for until they have read so.
-    pub(super) closers: Semaphore,
-}
 
 pub(super) struct PeerTask {
     pub(super) id: PeerId,
@@ -242,7 +224,7 @@ impl PeerTask {
     }
 
     async fn report(&mut self, report: Report) {
-        // When the server is gone, the orders' way is closed too.
+        // Without a server the orders' way is closed too.
         let _ = self.common.reports.send((self.id, report)).await;
     }
 
@@ -292,7 +274,8 @@ impl PeerTask {
     /// Moves on what protocols have queued, as far as the socket takes it, and gives back the credit.
     fn send_queued(&mut self) -> Result<(), DisconnectReason> {
         let Some(attached) = &mut self.attached else { return Ok(()) };
-        attached.send_queued(self.wire.session(), &mut self.gates.0)?;
+        let sealing = attached.send_queued(self.wire.session(), &mut self.gates.0, &self.common.sealer)?;
+        sealing.into_iter().for_each(|sealing| self.wire.seal(sealing));
         self.busy |= self.wire.flush();
         attached.credit(self.wire.session().written())
     }

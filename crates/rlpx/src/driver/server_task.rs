@@ -5,7 +5,6 @@ mod commands;
 
 use std::{
     collections::BTreeMap,
-    future::pending,
     io,
     net::SocketAddr,
     sync::{
@@ -19,7 +18,7 @@ use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
     task::{AbortHandle, JoinError, JoinSet, yield_now},
-    time::{Duration, Instant, sleep_until, timeout},
+    time::{Duration, Instant, timeout},
 };
 
 use super::{
@@ -29,7 +28,9 @@ use super::{
     keeper::Keeper,
     now,
     orders::{MAX_ORDERS, Order, Report},
-    peer_task::{Common, PeerTask},
+    peer_task::PeerTask,
+    shared::Common,
+    sleep_until_some,
     wire::Wire,
 };
 use crate::{
@@ -292,12 +293,5 @@ impl ServerTask {
             self.machine.refusals().add(Refusal::ControlFull);
             live.orders = None;
         }
-    }
-}
-
-pub(super) async fn sleep_until_some(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => sleep_until(wake).await,
-        None => pending().await,
     }
 }

@@ -24,8 +24,8 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::{now, traffic::Traffic};
-use crate::{Session, SessionConfig, SessionOutput, status::Live};
+use super::{now, sealer::Sealing, traffic::Traffic};
+use crate::{SealJob, Session, SessionConfig, SessionOutput, status::Live};
 
 /// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
 /// and the Disconnect would be lost.
@@ -40,6 +40,8 @@ pub(super) struct Wire {
     curve: CurveHandle,
     /// What comes of the job that is out.
     answer: Option<oneshot::Receiver<(Ticket, CurveResult)>>,
+    /// The message that is being sealed.
+    sealing: Option<Sealing>,
     alarm: Pin<Box<Sleep>>,
     traffic: Arc<Traffic>,
     live: Arc<Live>,
@@ -85,6 +87,7 @@ impl Wire {
             session,
             curve,
             answer: None,
+            sealing: None,
             alarm,
             traffic,
             live,
@@ -138,6 +141,11 @@ impl Wire {
         }
     }
 
+    /// A message of the session's is sealed with those of other connections.
+    pub(super) fn seal(&mut self, sealing: Sealing) {
+        self.sealing = Some(sealing);
+    }
+
     fn submit(&mut self, job: CurveJob) {
         let (sender, answer) = oneshot::channel();
         // The session waits for this answer before it asks again. When the wire is gone, nobody cares.
@@ -163,6 +171,10 @@ impl Wire {
                 if let Ok((ticket, result)) = answer {
                     self.session.handle_curve(now(), ticket, result);
                 }
+            }
+            job = sealed(&mut self.sealing) => {
+                self.sealing = None;
+                self.session.handle_sealed(now(), job);
             }
             ready = self.stream.ready(interest), if !self.broken => match ready {
                 Ok(ready) if self.session.want_read() && (ready.is_readable() || ready.is_read_closed()) => self.read(),
@@ -268,6 +280,14 @@ impl Wire {
 async fn answered<T>(answer: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
     match answer {
         Some(answer) => answer.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The message that is being sealed, once it is; never comes when there is none.
+async fn sealed(sealing: &mut Option<Sealing>) -> SealJob {
+    match sealing {
+        Some(sealing) => poll_fn(|cx| sealing.poll(cx)).await,
         None => std::future::pending().await,
     }
 }

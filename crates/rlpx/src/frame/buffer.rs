@@ -173,7 +173,17 @@ pub(crate) struct WriteBuffer {
     start: usize,
     /// Bytes ever written to the socket.
     written: u64,
+    /// The buffer, while its last frame is sealed elsewhere.
+    away: Option<Away>,
     pool: BufferPool,
+}
+
+/// A buffer that will come back.
+#[derive(Debug)]
+struct Away {
+    /// What will then wait to be written, in bytes.
+    len: usize,
+    capacity: usize,
 }
 
 impl WriteBuffer {
@@ -206,12 +216,35 @@ impl WriteBuffer {
         &mut self.bytes
     }
 
+    /// Bytes that wait to be written, those of a buffer that is away among them.
+    pub(crate) fn len(&self) -> usize {
+        self.away.as_ref().map_or(self.waiting().len(), |away| away.len)
+    }
+
+    /// Whether the buffer is away: nothing can be appended.
+    pub(crate) const fn is_away(&self) -> bool {
+        self.away.is_some()
+    }
+
+    /// The buffer was taken out of [`Self::tail`] as `bytes`, and will come back with `more` bytes in it.
+    pub(crate) fn lend(&mut self, bytes: &[u8], capacity: usize, more: usize) {
+        let len = bytes.len().saturating_sub(self.start).saturating_add(more);
+        self.away = Some(Away { len, capacity });
+    }
+
+    /// The buffer that was lent is back; it is dropped when what waited was dropped meanwhile.
+    pub(crate) fn take_back(&mut self, bytes: Vec<u8>) {
+        if self.away.take().is_some() {
+            self.bytes = bytes;
+        }
+    }
+
     /// The first `len` bytes have been written.
     pub(crate) fn advance(&mut self, len: usize) {
         let len = len.min(self.waiting().len());
         self.start = self.start.saturating_add(len);
         self.written = self.written.saturating_add(len as u64);
-        if self.waiting().is_empty() {
+        if self.len() == 0 {
             self.start = 0;
             if self.bytes.capacity() > MAX_WRITE_KEPT {
                 self.pool.give(take(&mut self.bytes));
@@ -227,23 +260,24 @@ impl WriteBuffer {
 
     /// Bytes ever appended: what [`Self::written`] will be when all that waits now is out.
     pub(crate) fn queued(&self) -> u64 {
-        self.written.saturating_add(self.waiting().len() as u64)
+        self.written.saturating_add(self.len() as u64)
     }
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
         self.bytes = Vec::new();
         self.start = 0;
+        self.away = None;
     }
 
     /// Bytes allocated.
-    pub(crate) const fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    pub(crate) fn capacity(&self) -> usize {
+        self.away.as_ref().map_or(self.bytes.capacity(), |away| away.capacity)
     }
 
     /// Frees everything when nothing waits.
     pub(crate) fn shrink(&mut self) {
-        if self.waiting().is_empty() {
+        if self.len() == 0 {
             self.clear();
         }
     }

@@ -2,7 +2,11 @@
 //! Payloads come compressed already (`message`, `session/frames.rs`); when and how much is written is `session`'s.
 //! devp2p specification, `rlpx.md`, "Framing".
 
-use super::{FrameCipher, FrameMac, HEADER_DATA, HEADER_LEN, MAC_LEN, MAX_CODE_LEN, SIZE_LEN, padded};
+use std::mem::take;
+
+use super::{
+    FrameCipher, FrameMac, HEADER_DATA, HEADER_LEN, MAC_LEN, MAX_CODE_LEN, SIZE_LEN, SealJob, padded,
+};
 use crate::config::MAX_MESSAGE_LEN;
 
 /// Longest frame content: code and payload, in bytes, as the 24-bit size carries it.
@@ -41,6 +45,36 @@ impl FrameEncoder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), FrameTooLong> {
+        self.encode_body(code, payload, out, Self::seal)?;
+        out.extend_from_slice(&self.mac.body());
+        Ok(())
+    }
+
+    /// Appends the frame of a message without the tag of its body, whose MAC is a job. Nothing may be encoded until that is
+    /// done. On error nothing has changed, and there is no job.
+    pub(crate) fn encode_apart(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<SealJob, FrameTooLong> {
+        let start = self.encode_body(code, payload, out, |encoder, part| encoder.cipher.apply(part))?;
+        Ok(SealJob { hash: self.mac.lend(), bytes: take(out), start })
+    }
+
+    /// The job is done: the buffer that it came with, the frame complete.
+    pub(crate) fn handle_sealed(&mut self, job: SealJob) -> Vec<u8> {
+        job.finish(&mut self.mac)
+    }
+
+    /// Appends a header, and the body as `seal` makes it of the plain one, part by part; where the body begins.
+    fn encode_body(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+        seal: impl Fn(&mut Self, &mut [u8]),
+    ) -> Result<usize, FrameTooLong> {
         let (code, code_len) = encode_code(code);
         let code = code.get(..code_len).unwrap_or_default();
         let len = code_len.saturating_add(payload.len());
@@ -57,13 +91,13 @@ impl FrameEncoder {
         while payload.len() > SEAL_LEN {
             let (here, rest) = payload.split_at(SEAL_LEN);
             out.extend_from_slice(here);
-            self.seal(&mut out[sealed..]);
+            seal(self, &mut out[sealed..]);
             (sealed, payload) = (out.len(), rest);
         }
         out.extend_from_slice(payload);
         out.resize(start + padded(len), 0);
-        self.seal_body(sealed, out);
-        Ok(())
+        seal(self, &mut out[sealed..]);
+        Ok(start)
     }
 
     /// Appends a header and its MAC.
@@ -74,6 +108,7 @@ impl FrameEncoder {
     }
 
     /// Encrypts what is left of the padded body, from `start` on, and appends the body's MAC.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn seal_body(&mut self, start: usize, out: &mut Vec<u8>) {
         self.seal(&mut out[start..]);
         out.extend_from_slice(&self.mac.body());

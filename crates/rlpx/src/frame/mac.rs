@@ -1,6 +1,8 @@
 //! The running MAC of one direction: a keccak state over everything sent, stirred with an AES block.
 //! Its first state comes from `handshake/secrets.rs`; tags are compared in `decoder.rs`. `rlpx.md`, "MAC".
 
+use std::mem::take;
+
 use identity::Keccak256;
 
 use super::{HEADER_LEN, MAC_LEN, block_cipher::BlockCipher};
@@ -43,6 +45,17 @@ impl FrameMac {
     pub(crate) fn absorb(&mut self, ciphertext: &[u8]) {
         self.hash.update(ciphertext);
         self.digest = None;
+    }
+
+    /// The hash, for a body to be absorbed elsewhere. Nothing is right until [`Self::go_on`].
+    pub(super) fn lend(&mut self) -> Keccak256 {
+        self.digest = None;
+        take(&mut self.hash)
+    }
+
+    /// The hash as [`Self::lend`] gave it away, with the body absorbed.
+    pub(super) fn go_on(&mut self, hash: Keccak256) {
+        self.hash = hash;
     }
 
     /// The tag of the body that was absorbed.

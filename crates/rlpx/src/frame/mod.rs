@@ -9,6 +9,7 @@ mod encoder;
 mod mac;
 #[cfg(test)]
 mod properties;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +18,12 @@ pub(crate) use cipher::FrameCipher;
 pub(crate) use decoder::{Decoded, FrameDecoder, MAX_CODE_LEN, decode_code};
 pub(crate) use encoder::{FrameEncoder, FrameTooLong, frame_len};
 pub(crate) use mac::FrameMac;
+pub use seal::SealJob;
 
 /// Length of a header, in bytes, before its MAC.
 const HEADER_LEN: usize = 16;
 /// Length of a MAC, in bytes.
-const MAC_LEN: usize = 16;
+pub(crate) const MAC_LEN: usize = 16;
 /// Bodies are padded with zeros to a multiple of this, in bytes.
 const BLOCK_LEN: usize = 16;
 /// Length of the frame size that opens a header, in bytes.

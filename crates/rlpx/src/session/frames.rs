@@ -2,6 +2,8 @@
 //! EIP-706). Here a session's limits meet its frames: no payload is inflated beyond what its message may have. Bytes of
 //! a frame are `frame`'s; which capability a code belongs to is `capability`'s.
 
+use std::mem::take;
+
 use bytes::Bytes;
 
 use crate::{
@@ -9,8 +11,8 @@ use crate::{
     config::{MAX_BASE_MESSAGE_LEN, MAX_MESSAGE_LEN},
     error::{DecodeError, Fault, SessionError, What},
     frame::{
-        Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAX_CODE_LEN, ReadBuffer, WriteBuffer,
-        decode_code, frame_len,
+        Decoded, FrameDecoder, FrameEncoder, FrameTooLong, MAC_LEN, MAX_CODE_LEN, ReadBuffer, SealJob,
+        WriteBuffer, decode_code, frame_len,
     },
     handshake::Secrets,
     snappy,
@@ -21,12 +23,14 @@ pub(super) struct Frames {
     encoder: FrameEncoder,
     decoder: FrameDecoder,
     snappy: bool,
+    /// Base messages that wait until a job for a MAC is done, with their codes: a Ping, a Pong and a Disconnect at most.
+    held: Vec<(u64, Vec<u8>)>,
 }
 
 impl Frames {
     pub(super) fn new(secrets: Secrets) -> Self {
         let (encoder, decoder) = secrets.into_frames();
-        Self { encoder, decoder, snappy: false }
+        Self { encoder, decoder, snappy: false, held: Vec::new() }
     }
 
     /// Hello has come: payloads are compressed from here on when `snappy`, and may be as long as `shared` allows.
@@ -72,8 +76,33 @@ impl Frames {
         self.encoder.encode(code, payload, writer.tail(len))
     }
 
+    /// Appends a message as [`Self::encode`] does, but for its MAC. Until that is done, nothing more can be appended.
+    pub(super) fn encode_apart(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        writer: &mut WriteBuffer,
+    ) -> Result<SealJob, FrameTooLong> {
+        let len = frame_len(payload.len().saturating_add(MAX_CODE_LEN));
+        let job = self.encoder.encode_apart(code, payload, writer.tail(len))?;
+        writer.lend(&job.bytes, job.bytes.capacity(), MAC_LEN);
+        Ok(job)
+    }
+
+    /// The MAC is done: what had to wait for it follows.
+    pub(super) fn handle_sealed(&mut self, job: SealJob, writer: &mut WriteBuffer) {
+        writer.take_back(self.encoder.handle_sealed(job));
+        for (code, payload) in take(&mut self.held) {
+            self.encode_base(code, &payload, writer);
+        }
+    }
+
     /// Appends a message of the base protocol, compressed if it has to be.
     pub(super) fn encode_base(&mut self, code: u64, payload: &[u8], writer: &mut WriteBuffer) {
+        if writer.is_away() {
+            self.held.push((code, payload.to_vec()));
+            return;
+        }
         let compressed;
         let payload = if self.snappy {
             compressed = snappy::compress(payload);

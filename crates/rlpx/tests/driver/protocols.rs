@@ -342,3 +342,41 @@ async fn p12_a_peer_that_sends_without_end_keeps_no_other_waiting() {
     println!("{ECHOES} echoes (thorough: 10000) beside {handled} messages");
     assert!(handled > ECHOES, "{handled} messages");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_message_to_many_peers_comes_whole_to_each_and_between_others() {
+    const PEERS: usize = 9;
+    const ROUNDS: u32 = 10;
+    let stage = Stage::new();
+    let (links, mut joined) = tokio::sync::mpsc::channel(PEERS);
+    let cast = protocol("cast", [V1], move |peer, mut messages| {
+        let links = links.clone();
+        async move {
+            links.send(peer.link().clone()).await.unwrap();
+            while messages.next().await.is_some() {}
+        }
+    });
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(cast));
+    let node = stage.start(key, builder.config(quick()));
+    let (mut tools, mut links) = (Vec::new(), Vec::new());
+    for _ in 0..PEERS {
+        tools.push(stage.tool_with(&node, &["cast"]).await);
+        links.push(within(joined.recv()).await.unwrap());
+    }
+    let body =
+        |round: u32| -> Bytes { (0..50_000u32).flat_map(|word| (word * 7 + round).to_be_bytes()).collect() };
+    for round in 0..ROUNDS {
+        let message = SharedMessage::new(0, body(round));
+        for link in &links {
+            link.try_send(message.clone()).unwrap();
+            link.try_send(SharedMessage::new(1, Bytes::from(round.to_be_bytes().to_vec()))).unwrap();
+        }
+        for tool in &mut tools {
+            let long = within(tool.next()).await.unwrap().message;
+            assert_eq!((long.code, long.payload), (0, body(round)));
+            let short = within(tool.next()).await.unwrap().message;
+            assert_eq!((short.code, &short.payload[..]), (1, &round.to_be_bytes()[..]));
+        }
+    }
+}

@@ -1,15 +1,22 @@
 //! What the protocols of one peer have queued, on its way into the session: one of each in turn, as far as the socket and
 //! the limits on bytes per second take it, and the credit for what was written.
 
+use std::sync::Arc;
+
 use super::{Attached, InFlight};
 use crate::{
     Session, SharedMessage,
-    driver::{now, throttle::Gate},
+    driver::{
+        now,
+        sealer::{Sealer, Sealing},
+        throttle::Gate,
+    },
     p2p::DisconnectReason,
 };
 
 impl Attached {
-    /// Moves queued messages into the session while it has room, one of each protocol in turn.
+    /// Moves queued messages into the session while it has room, one of each protocol in turn. One that is sealed with those
+    /// of other connections is the last.
     ///
     /// # Errors
     /// The reason to disconnect the peer with.
@@ -17,7 +24,9 @@ impl Attached {
         &mut self,
         session: &mut Session,
         gate: &mut Option<Gate>,
-    ) -> Result<(), DisconnectReason> {
+        sealer: &Arc<Sealer>,
+    ) -> Result<Option<Sealing>, DisconnectReason> {
+        let mut sealing = None;
         while session.has_room() {
             if let Some(gate) = gate
                 && !self.may_send(session, gate)
@@ -25,8 +34,15 @@ impl Attached {
                 break;
             }
             let Some((seat, message, len)) = self.pop_queued() else { break };
-            match session.send(now(), seat, &message) {
-                Ok(()) => {
+            let sent = if sealer.is_worth_it() {
+                session.send_apart(now(), seat, &message)
+            } else {
+                session.send(now(), seat, &message).map(|()| None)
+            };
+            match sent {
+                Ok(job) => {
+                    // Where there is a job, there is no more room.
+                    sealing = job.map(|job| sealer.submit(job));
                     let (end, code) = (session.queued(), message.code());
                     self.in_flight.push_back(InFlight { end, seat, code, len });
                 }
@@ -34,7 +50,7 @@ impl Attached {
                 Err(_) => self.call(seat, |session| session.handle_sent(len))?,
             }
         }
-        Ok(())
+        Ok(sealing)
     }
 
     /// Whether the next message may go now; if not, it is the next one when the gate opens.

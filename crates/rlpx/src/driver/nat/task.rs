@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    super::server_task::sleep_until_some,
+    super::sleep_until_some,
     gateway::{Gateway, Search},
     now,
 };

@@ -1,6 +1,7 @@
 //! Sessions against each other and against scripted peers, in memory and with time moved by hand (`kit.rs`).
 //! With sockets and tasks they are tested in `tests/driver/`, frames by themselves in `frame/tests.rs`.
 
+mod apart;
 mod base;
 mod budget;
 mod frames;
