@@ -46,7 +46,8 @@ pub const GOSSIP_CREDIT: usize = 256 * 1024;
 /// Messages on their way to a peer, of those that a link holds; beyond it nothing is put out for the peer.
 pub const MAX_UNSENT_MESSAGES: usize = 512;
 
-/// Requests and other single messages that wait for credit of one peer; a request beyond is refused.
+/// Requests and other single messages that wait for credit of one peer, or for memory; a request beyond is refused, and
+/// what comes back beyond is dropped.
 pub const MAX_OUTBOX: usize = 64;
 
 /// The time between two announcements to one peer. The first goes at once; what comes meanwhile goes together.

@@ -92,9 +92,14 @@ impl Outbound {
         self.held
     }
 
-    /// Takes back a single message that was not taken: it goes next. It has the place that it came from.
-    pub(crate) fn push_back(&mut self, message: SharedMessage) {
-        self.outbox.push_front(message);
+    /// Takes back a single message that was put out and not taken: it goes next. False when [`MAX_OUTBOX`] wait already:
+    /// its place may have been given to another since.
+    pub(crate) fn push_back(&mut self, message: SharedMessage) -> bool {
+        let room = self.outbox.len() < MAX_OUTBOX;
+        if room {
+            self.outbox.push_front(message);
+        }
+        room
     }
 
     /// Whether single messages wait for room.
@@ -145,5 +150,21 @@ mod tests {
         let mut outbound = Outbound::new(0);
         assert_eq!((0..1_000).filter(|_| outbound.push(message(1))).count(), MAX_OUTBOX);
         assert!(!outbound.takes_request());
+    }
+
+    #[test]
+    fn what_comes_back_waits_within_the_same_bound() {
+        let mut outbound = Outbound::new(1_000);
+        assert!((0..MAX_OUTBOX).all(|_| outbound.push(message(1))));
+        let put_out: Vec<SharedMessage> = std::iter::from_fn(|| outbound.next_message()).collect();
+        assert_eq!(put_out.len(), MAX_OUTBOX);
+        // Memory is short for the first; others are queued before the rest come back.
+        outbound.handle_unsent(1);
+        assert!((0..MAX_OUTBOX - 1).all(|_| outbound.push(message(2))));
+        assert_eq!(put_out.into_iter().filter(|message| outbound.push_back(message.clone())).count(), 1);
+        outbound.handle_room();
+        let lens = std::iter::from_fn(|| outbound.next_message()).map(|message| message.payload().len());
+        let lens: Vec<usize> = lens.collect();
+        assert_eq!((lens.len(), lens[0]), (MAX_OUTBOX, 1), "it goes first");
     }
 }

@@ -33,7 +33,8 @@ impl Eth {
                     self.reject(Reject::Unserved, 1);
                 }
             }
-            // Hashes already, and few.
+            // Hashes already, and few. A request that has no room here ends at its deadline; a Status is the first message
+            // and alone.
             Some(
                 MessageKind::Status
                 | MessageKind::NewBlockHashes
@@ -43,7 +44,11 @@ impl Eth {
                 | MessageKind::GetReceipts
                 | MessageKind::BlockRangeUpdate,
             )
-            | None => peer.outbound.push_back(message.clone()),
+            | None => {
+                if !peer.outbound.push_back(message.clone()) {
+                    self.reject(Reject::QueueFull, 1);
+                }
+            }
         }
         self.reject(Reject::MemoryShort, 1);
         self.settle(now);
@@ -77,7 +82,9 @@ impl Eth {
             intake(peer.version, message.code(), message.payload().clone())
         {
             let hashes = vec![BlockHashNumber { hash: block.header.hash, number: block.header.number }];
-            peer.outbound.push(shared(&EthMessage::NewBlockHashes(hashes)));
+            if !peer.outbound.push(shared(&EthMessage::NewBlockHashes(hashes))) {
+                self.reject(Reject::QueueFull, 1);
+            }
         }
     }
 }

@@ -6,9 +6,9 @@ use eth_wire::{
     BackendCall, Chain, EthMessage, EthVersion, Hash, HeadersQuery, MessageKind, Reject, Reply, Request,
     RequestError, Status, Transaction,
     machine_config::{
-        ANSWER_BYTES_PER_SECOND, BACKEND_PATIENCE, MAX_BACKEND_CALLS_PER_PEER, MAX_QUEUED_HASHES,
-        MAX_QUEUED_REQUESTS, MAX_SERVE_CALLS, REQUEST_TIMEOUT, SERVE_PATIENCE, STRIKES_TO_BE_LAST,
-        VERDICT_INTERVAL,
+        ANSWER_BYTES_PER_SECOND, BACKEND_PATIENCE, BLOCK_RANGE_STEP, MAX_BACKEND_CALLS_PER_PEER, MAX_OUTBOX,
+        MAX_QUEUED_HASHES, MAX_QUEUED_REQUESTS, MAX_SERVE_CALLS, REQUEST_TIMEOUT, SERVE_PATIENCE,
+        STRIKES_TO_BE_LAST, VERDICT_INTERVAL,
     },
 };
 use identity::Prefix;
@@ -389,6 +389,33 @@ fn p13_gossip_without_memory_is_announced_when_there_is_room() {
     };
     assert!(hashes[1..].iter().all(whole) && !whole(&hashes[0]));
     assert_eq!(script.fault_of(B), None);
+}
+
+#[test]
+fn p13_what_comes_back_for_want_of_memory_and_what_is_new_wait_in_one_bounded_queue() {
+    let mut script = Script::new(EthVersion::Eth69);
+    script.greet(A);
+    let mut tell = {
+        let mut head = script.node.chain.head();
+        move |script: &mut Script| {
+            head.number += BLOCK_RANGE_STEP;
+            script.node.eth.set_head(script.now, head);
+            script.node.pump(script.now);
+        }
+    };
+    let in_flight = MAX_OUTBOX - 4;
+    (0..in_flight).for_each(|_| tell(&mut script));
+    assert_eq!(script.node.sent.len(), in_flight);
+    refuse_last(&mut script, A);
+    (0..MAX_OUTBOX).for_each(|_| tell(&mut script));
+    (1..in_flight)
+        .for_each(|_| assert_eq!(refuse_last(&mut script, A), MessageKind::BlockRangeUpdate.code()));
+    let rejects = script.node.eth.counters().rejects;
+    assert_eq!(rejects.count(Reject::MemoryShort), in_flight as u64);
+    assert_eq!(rejects.count(Reject::QueueFull), in_flight as u64 - 1);
+    give_room(&mut script, A);
+    assert_eq!(script.written(A).len(), MAX_OUTBOX);
+    assert_eq!((script.fault_of(A), script.node.eth.holdings().unsent_len), (None, 0));
 }
 
 #[test]
