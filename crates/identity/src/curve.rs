@@ -160,7 +160,7 @@ impl<R: CryptoRng> InlineCurve<R> {
 }
 
 /// Runs one operation with `node_key` where it names the node key.
-pub(crate) fn run_op(node_key: &NodeKey, op: CurveOp, rng: &mut impl CryptoRng) -> CurveOutput {
+pub(crate) fn run_op(node_key: &NodeKey, op: CurveOp, rng: &mut (impl CryptoRng + ?Sized)) -> CurveOutput {
     match op {
         CurveOp::Generate => CurveOutput::Generated(EphemeralKey::new(NodeKey::generate(rng))),
         CurveOp::Agree(key, public) => {

@@ -36,16 +36,21 @@ pub struct NodeKey {
     public: PublicKey,
 }
 
+/// Draws of a key: of 2^128 one is no key, so a source that gives no key in so many is broken.
+const MAX_DRAWS: usize = 4;
+
 impl NodeKey {
     /// Draws a new key from `rng`.
+    ///
+    /// # Panics
+    /// When `rng` fails, or gives the same impossible key again and again: there is no key without randomness.
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let mut secret = Zeroizing::new([0; 32]);
-        loop {
+        let mut draw = || {
             rng.fill_bytes(secret.as_mut());
-            if let Ok(key) = Self::from_bytes(&secret) {
-                return key;
-            }
-        }
+            Self::from_bytes(&secret).ok()
+        };
+        (0..MAX_DRAWS).find_map(|_| draw()).expect("a source of randomness gives keys")
     }
 
     /// Takes the 32 bytes of a key, big-endian.
@@ -208,10 +213,43 @@ impl Signature {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, panic::catch_unwind};
+
+    use rand::{TryCryptoRng, TryRng};
+
     use super::*;
 
     fn key(byte: u8) -> NodeKey {
         NodeKey::from_bytes(&[byte; 32]).unwrap()
+    }
+
+    /// A source that is stuck, and after how many draws it gives a key after all.
+    struct Stuck(usize);
+
+    impl TryRng for Stuck {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(0)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            Ok(0)
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+            bytes.fill(u8::from(self.0 == 0));
+            self.0 = self.0.saturating_sub(1);
+            Ok(())
+        }
+    }
+
+    impl TryCryptoRng for Stuck {}
+
+    #[test]
+    fn h21_a_source_that_gives_no_key_ends_the_drawing() {
+        assert_eq!(NodeKey::generate(&mut Stuck(MAX_DRAWS - 1)).public_key(), key(1).public_key());
+        assert!(catch_unwind(|| NodeKey::generate(&mut Stuck(usize::MAX)).public_key()).is_err());
     }
 
     #[test]

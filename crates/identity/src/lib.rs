@@ -40,5 +40,5 @@ pub use key_file::KeyFileError;
 pub use node_id::{Distance, NodeId};
 pub use now::Now;
 #[cfg(feature = "pool")]
-pub use pool::{CurveHandle, CurvePool};
+pub use pool::{CurveHandle, CurvePool, JobRng};
 pub use record::{Enr, EnrBuilder, EnrError, MAX_ENR_LEN, UnverifiedEnr};

@@ -17,7 +17,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rand::{rand_core::UnwrapErr, rngs::SysRng};
+use rand::{CryptoRng, rand_core::UnwrapErr, rngs::SysRng};
 
 use crate::{
     NodeKey,
@@ -31,17 +31,30 @@ const MAX_QUEUED_PER_THREAD: usize = 256;
 /// Where a job's result goes. Called on a thread of the pool, so it must not block.
 type Answer = Box<dyn FnOnce(Ticket, CurveResult) + Send>;
 
+/// Gives a job what it draws its ephemeral keys from.
+pub type JobRng = fn() -> Box<dyn CryptoRng>;
+
 /// Threads that run curve jobs. Dropping the pool ends them; what still waits is answered `Refused`.
+///
+/// Ephemeral keys are drawn from the operating system. A job for which that fails is answered `Refused`: no key comes of it.
 pub struct CurvePool {
     runner: Runner,
     threads: Vec<JoinHandle<()>>,
+    rng: JobRng,
 }
 
 /// A pool seen by one node: adds the node's key to its jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct CurveHandle {
     runner: Runner,
+    work: Work,
+}
+
+/// With what a job runs.
+#[derive(Clone)]
+struct Work {
     key: Arc<NodeKey>,
+    rng: JobRng,
 }
 
 /// Where jobs run.
@@ -70,7 +83,7 @@ struct Queue {
 }
 
 struct Queued {
-    key: Arc<NodeKey>,
+    work: Work,
     ticket: Ticket,
     ops: Vec<CurveOp>,
     answer: Answer,
@@ -88,12 +101,12 @@ impl CurvePool {
             thread::Builder::new().name(name).spawn(run).expect("the system can start a thread")
         });
         let threads = threads.collect();
-        Self { runner: Runner::Threads(workers), threads }
+        Self { runner: Runner::Threads(workers), threads, rng: system_rng }
     }
 
     /// A pool without threads: a job runs in [`CurveHandle::submit`], which gives the answer before it returns.
     pub fn inline() -> Self {
-        Self { runner: Runner::Inline { closed: Arc::default() }, threads: Vec::new() }
+        Self { runner: Runner::Inline { closed: Arc::default() }, threads: Vec::new(), rng: system_rng }
     }
 
     /// A pool for one node on this machine: a thread a core, but one core left to the sockets; without threads when this
@@ -109,9 +122,16 @@ impl CurvePool {
             .map_or_else(Self::inline, |threads| Self::new(threads, nodes))
     }
 
+    /// The same pool, whose handles from now on draw from `rng`: for tests of a system that has no randomness.
+    #[must_use]
+    pub fn drawing_from(mut self, rng: JobRng) -> Self {
+        self.rng = rng;
+        self
+    }
+
     /// The pool as the node with `key` uses it. The pool must outlive its use: later jobs are refused.
     pub fn handle(&self, key: Arc<NodeKey>) -> CurveHandle {
-        CurveHandle { runner: self.runner.clone(), key }
+        CurveHandle { runner: self.runner.clone(), work: Work { key, rng: self.rng } }
     }
 }
 
@@ -127,7 +147,7 @@ impl Drop for CurvePool {
 impl CurveHandle {
     /// The public half of the key that jobs of this handle use.
     pub fn node_key(&self) -> &Arc<NodeKey> {
-        &self.key
+        &self.work.key
     }
 
     /// Queues `job`; `answer` is called exactly once, on a thread of the pool or, when the job is refused, here.
@@ -138,9 +158,9 @@ impl CurveHandle {
             Runner::Inline { closed } if closed.load(Ordering::Relaxed) => {
                 return answer(ticket, CurveResult::Refused);
             }
-            Runner::Inline { .. } => return run_job(&self.key, ticket, ops, answer),
+            Runner::Inline { .. } => return self.work.run(ticket, ops, answer),
         };
-        let queued = Queued { key: Arc::clone(&self.key), ticket, ops, answer: Box::new(answer) };
+        let queued = Queued { work: self.work.clone(), ticket, ops, answer: Box::new(answer) };
         let worker = usize::try_from(lane % workers.len() as u64).unwrap_or(0);
         if let Some(refused) = workers[worker].push(queued, urgency) {
             (refused.answer)(refused.ticket, CurveResult::Refused);
@@ -163,12 +183,22 @@ impl Runner {
     }
 }
 
-/// Runs a job and gives its answer. A job or an answer that panics costs itself: whoever runs it goes on.
-fn run_job(key: &NodeKey, ticket: Ticket, ops: Vec<CurveOp>, answer: impl FnOnce(Ticket, CurveResult)) {
-    let run = || ops.into_iter().map(|op| run_op(key, op, &mut UnwrapErr(SysRng))).collect();
-    let outputs = catch_unwind(AssertUnwindSafe(run));
-    let result = outputs.map_or(CurveResult::Refused, CurveResult::Done);
-    let _ = catch_unwind(AssertUnwindSafe(|| answer(ticket, result)));
+/// The operating system's randomness; it fails by a panic. Takes no memory, so the box costs nothing.
+fn system_rng() -> Box<dyn CryptoRng> {
+    Box::new(UnwrapErr(SysRng))
+}
+
+impl Work {
+    /// Runs a job and gives its answer. A job or an answer that panics costs itself: whoever runs it goes on.
+    fn run(&self, ticket: Ticket, ops: Vec<CurveOp>, answer: impl FnOnce(Ticket, CurveResult)) {
+        let run = || {
+            let mut rng = (self.rng)();
+            ops.into_iter().map(|op| run_op(&self.key, op, &mut *rng)).collect()
+        };
+        let outputs = catch_unwind(AssertUnwindSafe(run));
+        let result = outputs.map_or(CurveResult::Refused, CurveResult::Done);
+        let _ = catch_unwind(AssertUnwindSafe(|| answer(ticket, result)));
+    }
 }
 
 impl Worker {
@@ -204,8 +234,8 @@ impl Worker {
     }
 
     fn run(&self) {
-        while let Some(Queued { key, ticket, ops, answer }) = self.next() {
-            run_job(&key, ticket, ops, answer);
+        while let Some(Queued { work, ticket, ops, answer }) = self.next() {
+            work.run(ticket, ops, answer);
         }
         let waiting: Vec<Queued> = std::iter::from_fn(|| self.lock().pop()).collect();
         for queued in waiting {
@@ -260,13 +290,15 @@ impl fmt::Debug for CurvePool {
 
 impl fmt::Debug for CurveHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CurveHandle({:?})", self.key)
+        write!(f, "CurveHandle({:?})", self.work.key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use rand::{TryCryptoRng, TryRng};
 
     use super::*;
     use crate::curve::{CurveOutput, KeyRef};
@@ -378,6 +410,55 @@ mod tests {
         assert_eq!(submit(3), (3, true));
         drop(pool);
         assert_eq!(submit(4), (4, false), "a closed pool refuses");
+    }
+
+    /// A system whose randomness breaks off when something is there already that could pass for a key.
+    struct BreaksOff;
+
+    impl TryRng for BreaksOff {
+        type Error = std::io::Error;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Err(std::io::ErrorKind::Other.into())
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Err(std::io::ErrorKind::Other.into())
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.fill(7);
+            Err(std::io::ErrorKind::Other.into())
+        }
+    }
+
+    impl TryCryptoRng for BreaksOff {}
+
+    #[test]
+    fn h21_without_randomness_a_pool_gives_no_key_and_goes_on() {
+        for pool in [CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN), CurvePool::inline()] {
+            let key = Arc::new(NodeKey::from_bytes(&[1; 32]).unwrap());
+            let good = pool.handle(Arc::clone(&key));
+            let pool = pool.drawing_from(|| Box::new(UnwrapErr(BreaksOff)));
+            let bad = pool.handle(key);
+            let run = |handle: &CurveHandle, ops| {
+                let (sender, receiver) = mpsc::sync_channel(1);
+                handle.submit(job(1, Urgency::Begun, ops), move |_, result| sender.send(result).unwrap());
+                receiver.recv().expect("every ticket is answered")
+            };
+            let sign = || CurveOp::Sign(KeyRef::Node, [7; 32]);
+            for ops in [vec![CurveOp::Generate], vec![sign(), CurveOp::Generate, sign()]] {
+                let result = run(&bad, ops);
+                assert!(matches!(result, CurveResult::Refused), "{pool:?}: {result:?}");
+            }
+            // What draws nothing is done, and others draw from the system.
+            assert!(matches!(run(&bad, vec![sign()]), CurveResult::Done(_)));
+            let CurveResult::Done(drawn) = run(&good, vec![CurveOp::Generate; 2]) else { panic!("refused") };
+            let [CurveOutput::Generated(one), CurveOutput::Generated(other)] = &drawn[..] else {
+                panic!("{drawn:?}")
+            };
+            assert_ne!(one.public_key(), other.public_key());
+        }
     }
 
     #[test]
