@@ -12,6 +12,7 @@ mod scene;
 
 use bytes::Bytes;
 use eth_wire::{EthMessage, EthVersion, Incoming, MessageKind, Request, config::MAX_LOOKUPS, intake};
+use identity::steps;
 
 use crate::{MAX_STEPS, Verdict, input::Input};
 use scene::Scene;
@@ -41,10 +42,14 @@ pub const OTHER: u8 = 7;
 /// How many ops there are; a step's is its byte modulo this.
 const OPS: u8 = 8;
 
+/// Passes over a message, at most: items are counted, read, and what is inside is checked, a body's twice. A list within
+/// counts at its beginning and at its end.
+const PASSES: usize = 6;
+
 /// Runs one input.
 ///
 /// # Panics
-/// When a message does not survive being written and read, or the machine exceeds a limit.
+/// When a message does not survive being written and read, reading it goes nowhere, or the machine exceeds a limit.
 pub fn run(data: &[u8]) -> Verdict {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -89,7 +94,9 @@ fn step(scene: &mut Scene, version: EthVersion, input: &mut Input<'_>) -> Option
 }
 
 fn receive(scene: &mut Scene, version: EthVersion, code: u64, payload: Bytes) -> Verdict {
-    match intake(version, code, payload.clone()) {
+    let limit = PASSES * payload.len() + 1;
+    let (read, _) = steps::within(limit, || intake(version, code, payload.clone()));
+    match read {
         Ok(incoming) => {
             check_written(version, code, &payload, &incoming);
             scene.handle(incoming, payload.len());

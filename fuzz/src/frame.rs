@@ -12,7 +12,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use identity::{Label, Now};
+use identity::{Label, Now, steps};
 use rlpx::{
     BASE_MESSAGE_COUNT, CapabilityName, DisconnectReason, LocalCapability, Message, SessionConfig,
     SessionEnd, SessionError, SharedMessage, Wait,
@@ -59,6 +59,8 @@ const CHAT_LEN: usize = 3 * MAX_READ_CHUNK;
 const TINY_LEN: usize = 100;
 /// What the peer has on its way at most, in bytes; further steps are not looked at.
 const MAX_WIRE_LEN: usize = 4 * CHAT_LEN;
+/// Turns that a session may take for no bytes of the peer's, to put out its own.
+const STEPS_FOR_NOTHING: usize = 8;
 /// What a step makes a message of `LONG` longer by.
 const LONG_UNIT: usize = 8;
 /// When it begins, in seconds since 1970.
@@ -240,7 +242,9 @@ impl Scene {
         self.wire.extend_from_slice(frame);
         let piece = if cut == 0 { usize::MAX } else { cut.into() };
         let before = self.config.rejects.total();
-        let len = self.end.read(self.now, &self.wire, piece);
+        // Each read of a byte or more, each frame, and each byte of a Hello.
+        let limit = 3 * self.wire.len() + STEPS_FOR_NOTHING;
+        let (len, _) = steps::within(limit, || self.end.read(self.now, &self.wire, piece));
         self.wire.drain(..len);
         self.read_len += len;
         if len > 0 && self.config.rejects.total() == before {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use identity::{
     Label, Now, PublicKey,
     curve::{CurveOp, CurveOutput, KeyRef},
+    steps,
 };
 use rlpx::{
     DisconnectReason, Incompatibility, SessionConfig, SessionEnd, SessionError,
@@ -48,6 +49,8 @@ const SIGNATURE_LEN: usize = 65;
 const TO_NONCE: usize = SIGNATURE_LEN + 2 + 64 + 1;
 /// Longest that may be read ahead of authentication, in bytes: a prefix and the longest packet.
 const MAX_PACKET_LEN: usize = 2 + 2048;
+/// Turns that a session takes for no bytes of the peer's, but for what comes of the curve.
+const MAX_TRIPS: usize = 16;
 /// When it happens, in seconds since 1970.
 const START: u64 = 1_800_000_000;
 
@@ -73,7 +76,7 @@ pub fn run(data: &[u8]) -> Verdict {
     let mut bytes = packet(flags, under_test, peer, &mut input);
     let packet_len = bytes.len();
     bytes.extend_from_slice(input.rest());
-    deliver(now, &mut end, &bytes, &cuts);
+    steps::within(2 * bytes.len() + MAX_TRIPS, || deliver(now, &mut end, &bytes, &cuts));
     if end.remote.is_some() {
         check_authenticated(now, &mut end, packet_len, bytes.len());
         return Verdict::Accepted;

@@ -3,11 +3,11 @@
 //! ```text
 //! form: 1 byte  rest: the text, the record's bytes, or the items that follow a record's signature
 //! ```
-//! What is accepted is written again, and that is read as the same.
+//! What is accepted is written again, and that is read as the same; reading takes [`PASSES`] steps a byte at most.
 
 use std::sync::OnceLock;
 
-use identity::{Enode, Enr, MAX_ENR_LEN, NodeKey, UnverifiedEnr, keccak256};
+use identity::{Enode, Enr, MAX_ENR_LEN, NodeKey, UnverifiedEnr, keccak256, steps};
 use rlp::RlpStream;
 
 use crate::{Verdict, input::Input};
@@ -23,10 +23,13 @@ pub const CONTENT: u8 = 3;
 /// How many forms there are; an input's is its first byte modulo this.
 const FORMS: u8 = 4;
 
+/// Passes over a record: its items are counted, and then read.
+pub const PASSES: usize = 2;
+
 /// Runs one input.
 ///
 /// # Panics
-/// When something that was accepted does not survive being written and read.
+/// When something that was accepted does not survive being written and read, or reading goes nowhere.
 pub fn run(data: &[u8]) -> Verdict {
     let mut input = Input::new(data);
     let form = input.byte() % FORMS;
@@ -73,7 +76,8 @@ fn text(text: &str) -> Verdict {
 }
 
 fn bytes(bytes: &[u8]) -> Verdict {
-    let Ok(form) = UnverifiedEnr::decode(bytes) else { return Verdict::Rejected("form") };
+    let (form, _) = steps::within(PASSES * bytes.len(), || UnverifiedEnr::decode(bytes));
+    let Ok(form) = form else { return Verdict::Rejected("form") };
     assert_eq!(form.encoded(), bytes);
     let seq = form.seq();
     let Ok(record) = form.verify() else { return Verdict::Rejected("signature") };

@@ -11,9 +11,9 @@ use eth_wire::{
     Announcement, Block, BlockBuilder, BlockHashNumber, BlockRange, EthMessage, EthVersion, ForkId, Hash,
     HeadersQuery, MessageKind, Origin, Position, Status, TotalDifficulty, intake, keccak,
 };
-use identity::Label;
+use identity::{Label, steps};
 use proptest::{collection::vec, option, prelude::*, sample};
-use support::{list, number, samples, string, transfer};
+use support::{filled, list, number, samples, string, transfer};
 
 /// The kinds that may be sent unasked: all but those with blobs (EIP-4844, "Networking").
 const PUSHED: &[u8] = &[1, 2, 4];
@@ -220,8 +220,68 @@ fn damaged_messages_are_refused_or_read_the_same_again() {
     }
 }
 
+/// Passes over a message, at most: headers are counted, then read, and what is inside is checked; a body's parts are
+/// read again for their roots. An item that is a list takes a step at its beginning and one at its end.
+const PASSES: usize = 6;
+
+/// Reads a message, in so many steps for each of its bytes at most: one that takes more ends in a panic.
+fn steps_to_read(version: EthVersion, code: u64, bytes: &Bytes) -> usize {
+    let limit = PASSES * bytes.len() + 1;
+    steps::within(limit, || intake(version, code, bytes.clone()).map(drop)).1
+}
+
+#[test]
+fn f15_lists_of_the_smallest_items_take_six_steps_a_byte_at_most() {
+    let mut most = (0.0f64, None);
+    for (version, kind) in forms() {
+        for byte in [0x00, 0x7f, 0x80, 0x81, 0xb8, 0xc0, 0xc1, 0xf8] {
+            let (content, empty) = (filled(byte, 900), list(&[]));
+            let bodies = [
+                list(&[content.clone(), empty.clone()]),
+                list(&[empty.clone(), empty.clone(), content.clone()]),
+            ];
+            let answers = bodies.map(|body| list(&[number(1), list(&[body])]));
+            let answer = |content: &Bytes| list(&[number(1), list(std::slice::from_ref(content))]);
+            let plain = [content.clone(), list(&[number(1), content.clone()]), answer(&content)];
+            for bytes in plain.into_iter().chain(answers) {
+                let taken = steps_to_read(version, kind.code(), &bytes);
+                let share = taken as f64 / bytes.len() as f64;
+                if share > most.0 {
+                    most = (share, Some((kind, byte)));
+                }
+            }
+        }
+    }
+    println!("at most {:.2} steps a byte, for {:?}", most.0, most.1);
+}
+
 proptest! {
     #![proptest_config(config(2_000))]
+
+    #[test]
+    fn f15_no_damage_makes_a_message_take_more_steps(
+        is_68 in any::<bool>(),
+        sample in any::<sample::Index>(),
+        changes in vec((any::<sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<sample::Index>(),
+        code in 0..32u64,
+        bytes in vec(any::<u8>(), 0..300),
+    ) {
+        let version = if is_68 { EthVersion::Eth68 } else { EthVersion::Eth69 };
+        let samples = samples(version);
+        let message = sample.get(&samples);
+        let mut changed = message.encode().to_vec();
+        for (place, byte) in changes {
+            let place = place.index(changed.len());
+            changed[place] = byte;
+        }
+        let cut = changed[..cut.index(changed.len())].to_vec();
+        prop_assert!(steps_to_read(version, message.code(), &message.encode()) > 0);
+        for bytes in [changed, cut] {
+            steps_to_read(version, message.code(), &bytes.into());
+        }
+        steps_to_read(version, code, &bytes.into());
+    }
 
     #[test]
     fn no_bytes_panic(code in 0..32u64, is_68 in any::<bool>(), bytes in vec(any::<u8>(), 0..300)) {

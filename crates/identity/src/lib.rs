@@ -29,6 +29,7 @@ mod now;
 #[cfg(feature = "pool")]
 mod pool;
 mod record;
+pub mod steps;
 
 pub use address::{AddressClass, AddressPolicy, NetList, NetListError, Prefix, unmapped};
 pub use count::{Counters, Label};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rlp::{DecoderError, Rlp, RlpStream};
 use secp256k1::SecretKey;
 
-use crate::{AddressClass, Endpoint, NodeId, NodeKey, PublicKey};
+use crate::{AddressClass, Endpoint, NodeId, NodeKey, PublicKey, steps};
 
 /// The longest encoded record, in bytes (EIP-778).
 pub const MAX_ENR_LEN: usize = 300;
@@ -177,6 +177,7 @@ impl<'a> Items<'a> {
 
     /// The next item. None at the end.
     fn next(&mut self) -> Result<Option<Rlp<'a>>, DecoderError> {
+        steps::step();
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -407,6 +408,9 @@ impl EnrBuilder {
         Ok(UnverifiedEnr::decode(&record.out())?.assume_signed_by(*key))
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

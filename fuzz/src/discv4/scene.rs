@@ -18,7 +18,7 @@ use discv4::{
 use identity::{
     Endpoint, EnrBuilder, Label, NodeKey, Now, Signature,
     curve::{CurveJob, CurveOp, CurveOutput, CurveResult, KeyRef},
-    keccak256, keccak256_concat,
+    keccak256, keccak256_concat, steps,
 };
 use world::{SimCurve, numbered_key};
 
@@ -45,6 +45,9 @@ const MAX_WAKES: usize = 16;
 /// What a reject is counted for that is no fault of the packet: what follows from it is put off.
 const NO_FAULTS: [Reject; 4] =
     [Reject::PingBackRate, Reject::ToldRate, Reject::TableLimit, Reject::PendingFull];
+
+/// Passes over a datagram, at most: its items are read, those of a record in it counted and read besides.
+const PASSES: usize = 3;
 
 struct Keys {
     host: Arc<NodeKey>,
@@ -180,7 +183,10 @@ impl Scene {
     /// Hands in a datagram, and says whether it passed.
     pub(super) fn receive(&mut self, stranger: usize, datagram: &[u8]) -> Verdict {
         let before = self.rejects();
-        self.machine.handle_datagram(self.now, address(stranger), datagram);
+        let (machine, now) = (&mut self.machine, self.now);
+        steps::within(PASSES * datagram.len(), || {
+            machine.handle_datagram(now, address(stranger), datagram);
+        });
         self.drain();
         let to_source = self.sent.iter().filter(|(to, _)| *to == address(stranger));
         let answer_len: usize = to_source.map(|(_, datagram)| datagram.len()).sum();

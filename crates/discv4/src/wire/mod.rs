@@ -11,7 +11,7 @@ mod find_node;
 mod ping;
 
 use bytes::{Bytes, BytesMut};
-use identity::{PublicKey, Signature, keccak256, keccak256_concat};
+use identity::{PublicKey, Signature, keccak256, keccak256_concat, steps};
 use rlp::{Rlp, RlpStream};
 
 pub use enr::{EnrRequest, EnrResponse};
@@ -284,6 +284,7 @@ impl<'a> Items<'a> {
 
     /// The next item, whatever it is. None at the end of the list.
     fn item(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, DecodeError> {
+        steps::step();
         if self.rest.is_empty() {
             return Ok(None);
         }

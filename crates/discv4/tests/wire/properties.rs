@@ -7,7 +7,7 @@ use discv4::wire::{
     DecodeError, EnrRequest, EnrResponse, Envelope, FindNode, MAX_DATAGRAM_LEN, MAX_NEIGHBORS, Neighbors,
     Packet, PacketKind, Ping, Pong, Unsigned, WireEndpoint,
 };
-use identity::{Endpoint, EnrBuilder, NodeKey, PublicKey, unmapped};
+use identity::{Endpoint, EnrBuilder, NodeKey, PublicKey, steps, unmapped};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{BODY, KINDS, stage::key, widest_datagram, with_body};
@@ -167,6 +167,33 @@ proptest! {
         if let Ok(envelope) = Envelope::read(&bytes) {
             let _ = envelope.check_hash();
             let _ = envelope.decode();
+        }
+    }
+
+    #[test]
+    fn f15_reading_a_body_takes_a_step_a_byte_and_two_more_for_each_of_a_record(
+        kind in 0..KINDS.len(),
+        changes in vec(any::<(Index, u8)>(), 0..4),
+        cut in any::<Index>(),
+        bytes in vec(prop_oneof![prop::sample::select(vec![0x00, 0x80, 0x81, 0xc0, 0xc1, 0xf8]), any::<u8>()], 0..200),
+    ) {
+        let kind = KINDS[kind];
+        let honest = widest_datagram(kind)[BODY..].to_vec();
+        let mut changed = honest.clone();
+        for (place, byte) in changes {
+            let place = place.index(changed.len());
+            changed[place] = byte;
+        }
+        let cut = changed[..=cut.index(changed.len())].to_vec();
+        let listed = [&[0xf8, bytes.len() as u8], &bytes[..]].concat();
+        for body in [honest, changed, cut, listed] {
+            let datagram = with_body(kind, &body);
+            let passes = if kind == PacketKind::EnrResponse { 3 } else { 1 };
+            // One that takes more ends in a panic.
+            let (_, taken) = steps::within(passes * body.len(), || {
+                Envelope::read(&datagram).and_then(|envelope| envelope.decode()).map(drop)
+            });
+            prop_assert!(taken > 0);
         }
     }
 

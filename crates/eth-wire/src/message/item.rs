@@ -3,6 +3,7 @@
 //! Follows the RLP specification of ethereum.org and go-ethereum's canonical form.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use identity::steps;
 
 use crate::{
     Hash,
@@ -36,6 +37,7 @@ impl<'a> Item<'a> {
     /// The item that `bytes` begins with, and the bytes behind it. None when there are no bytes.
     #[inline(always)]
     fn split(bytes: &'a [u8]) -> Result<Option<(Self, &'a [u8])>, RlpFault> {
+        steps::step();
         let Some(&first) = bytes.first() else { return Ok(None) };
         let is_list = first >= SHORT_LIST;
         let (header_len, len) = match first {
@@ -137,6 +139,7 @@ fn skip_short_strings(mut bytes: &[u8]) -> Result<&[u8], RlpFault> {
     while let Some((&first, behind)) = bytes.split_first()
         && first < LONG_STRING
     {
+        steps::step();
         let len = usize::from(first.saturating_sub(EMPTY_STRING));
         if len == 1 && behind.first().is_some_and(|byte| *byte < EMPTY_STRING) {
             return Err(RlpFault::NotCanonical);

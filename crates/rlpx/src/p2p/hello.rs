@@ -1,7 +1,7 @@
 //! Hello: the first message of a session. Whether its key and capabilities will do is `session/ingress.rs`.
 //! devp2p specification, `rlpx.md`, "Hello (0x00)"; additional list items are ignored as EIP-8 asks.
 
-use identity::PublicKey;
+use identity::{PublicKey, steps};
 use rlp::{Rlp, RlpStream};
 
 use crate::{
@@ -86,6 +86,7 @@ fn decode_capabilities(list: &Rlp<'_>) -> Vec<Capability> {
 
 /// None for what cannot be a capability of ours: no pair, a name of 0 or more than 8 characters, a huge version.
 fn decode_capability(item: &Rlp<'_>) -> Option<Capability> {
+    steps::step();
     let name = item.at(0).ok()?;
     let name = name.decoder().decode_value(|bytes| Ok(CapabilityName::new(bytes))).ok()?.ok()?;
     Some(Capability { name, version: item.at(1).ok()?.as_val().ok()? })

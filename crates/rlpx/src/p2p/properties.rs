@@ -1,8 +1,9 @@
 //! Hello and Disconnect by chance: what is written is read back as it was, no bytes panic, and two nodes find the same
 //! capabilities at the same codes as a plain model does.
 
-use identity::PublicKey;
+use identity::{PublicKey, steps};
 use proptest::{collection::vec, prelude::*, sample::Index};
+use rlp::RlpStream;
 
 use super::*;
 use crate::{
@@ -101,6 +102,30 @@ proptest! {
 
 proptest! {
     #![proptest_config(config(5_000))]
+
+    #[test]
+    fn f15_reading_hello_takes_a_step_a_byte_at_most(
+        hello in hellos(),
+        changes in vec(any::<(Index, u8)>(), 0..4),
+        offers in vec(prop_oneof![prop::sample::select(vec![0x00, 0x80, 0x81, 0xb8, 0xc0, 0xc1, 0xf8]), any::<u8>()], 0..250),
+    ) {
+        let mut changed = hello.encode();
+        for (place, byte) in changes {
+            let place = place.index(changed.len());
+            changed[place] = byte;
+        }
+        // In the place of the capabilities a list of anything.
+        let header = [0xf8, offers.len() as u8];
+        let mut odd = RlpStream::new_list(5);
+        odd.append(&5u8).append(&"").append_raw(&[&header, &offers[..]].concat(), 1);
+        odd.append(&0u8).append(&hello.public_key.as_bytes().as_slice());
+        for payload in [hello.encode(), changed, odd.out().to_vec()] {
+            // One that takes more ends in a panic.
+            let (read, taken) = steps::within(payload.len(), || Hello::decode(&payload));
+            let kept = read.map_or(0, |hello| hello.capabilities.len());
+            prop_assert!(taken >= kept, "{} steps for {} capabilities", taken, kept);
+        }
+    }
 
     #[test]
     fn no_payload_panics_and_what_is_read_can_be_written(

@@ -18,6 +18,7 @@ use crate::{
 impl Session {
     /// Goes one step on with what has been read; false when that takes more input.
     pub(super) fn advance(&mut self) -> bool {
+        identity::steps::step();
         let advanced = match self.phase {
             Phase::Handshake => self.advance_handshake(),
             Phase::Greeting => self.advance_frames(),

@@ -1,6 +1,9 @@
 //! Frames that no honest peer sends, as a session meets them: our own sent back, and contents without a code.
 //! The frame layer by itself is `frame/tests.rs`; changed, cut and overlong frames are in `base.rs`.
 
+use identity::steps;
+use proptest::{collection::vec, prelude::*};
+
 use super::kit::*;
 use crate::{
     DisconnectReason, Reject, SessionError,
@@ -98,5 +101,47 @@ fn f05_a_frame_of_no_bytes_is_a_breach_and_one_of_a_code_alone_is_none() {
         let local =
             crate::SessionEnd::Local { reason: DisconnectReason::ProtocolError, error: Some(missing) };
         assert_eq!(end.end, Some(local));
+    }
+}
+
+/// What a peer sends: contents of frames, or bytes that are none.
+fn sendings() -> impl Strategy<Value = Vec<Option<Vec<u8>>>> {
+    let content = prop_oneof![
+        vec(any::<u8>(), 0..40),
+        (prop::sample::select(vec![0x80, 1, 2, 3, 5, 16, 17, 30]), vec(any::<u8>(), 0..40))
+            .prop_map(|(code, payload)| [vec![code], payload].concat()),
+    ];
+    vec(prop_oneof![9 => content.prop_map(Some), 1 => Just(None)], 1..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn f15_a_session_takes_a_step_for_each_frame_and_each_read_whatever_comes(
+        sendings in sendings(),
+        piece in 1..200usize,
+        is_plain in any::<bool>(),
+    ) {
+        let now = start();
+        let version = if is_plain { 4 } else { 5 };
+        let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(version));
+        let (mut bytes, mut frames) = (Vec::new(), 0);
+        for content in sendings {
+            match content {
+                Some(content) => {
+                    bytes.extend(raw(&mut peer, &content));
+                    frames += 1;
+                }
+                None => bytes.extend([0x5a; 7]),
+            }
+        }
+        // A read may end within the rest of a header, and is followed by one step that finds no more.
+        let reads = bytes.len().div_ceil(piece) + 2 * frames + 2;
+        let (_, taken) = steps::within(frames + reads, || {
+            end.read_in_pieces(now, &bytes, piece);
+            end.eof(now);
+        });
+        prop_assert!(taken > 0);
     }
 }
