@@ -625,6 +625,39 @@ mod tests {
     }
 
     #[test]
+    fn f14_lists_within_lists_in_any_place_of_a_record_need_no_stack() {
+        const SMALL_STACK: usize = 256 * 1024;
+        let nested = |depth: usize| {
+            (1..depth).fold(vec![0xc0], |inner, _| {
+                let mut outer = RlpStream::new_list(1);
+                outer.append_raw(&inner, 1);
+                outer.out().to_vec()
+            })
+        };
+        let read_all = move || {
+            let (id, v4, name, key) = (text("id"), text("v4"), text("secp256k1"), compressed_key());
+            for depth in [1, 10, 33, 60, 80] {
+                let bomb = nested(depth);
+                let items: [&[u8]; 7] = [&[1], &id, &v4, &name, &key, &text("z"), &[0x80]];
+                for place in 0..items.len() {
+                    let mut items = items;
+                    items[place] = &bomb;
+                    // The last is an entry that may be anything.
+                    assert_eq!(fault(&items).is_none(), place == 6, "{depth} deep in place {place}");
+                }
+                let record = EnrBuilder::new(1).entry("z", bomb.clone().into()).sign(&spec_key()).unwrap();
+                assert_eq!(record.to_string().parse::<Enr>().unwrap().entry("z"), Some(&bomb[..]));
+                assert!(UnverifiedEnr::decode(&bomb).is_err());
+            }
+            assert_eq!(
+                UnverifiedEnr::decode(&vec![0xff; 1 << 24]).unwrap_err(),
+                EnrError::TooLong { found: 1 << 24 }
+            );
+        };
+        std::thread::Builder::new().stack_size(SMALL_STACK).spawn(read_all).unwrap().join().unwrap();
+    }
+
+    #[test]
     fn a_record_with_an_assumed_signature_has_the_bytes_of_a_signed_one() {
         let key = NodeKey::from_hex(SPEC_KEY).unwrap();
         let endpoint = Endpoint { ip: [127, 0, 0, 1].into(), udp: 30303, tcp: 30304 };

@@ -5,6 +5,8 @@ mod disconnect;
 mod hello;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use disconnect::DisconnectReason;
 pub(crate) use hello::exact_list;
