@@ -13,16 +13,10 @@ use interop::{
     flood::{ECHO, POUR, POURED_LEN, PROTOCOL, V1},
 };
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
-use tokio::{net::TcpSocket, sync::mpsc};
+use tokio::sync::mpsc;
 
 /// Peers that may come in: more than any test has.
 const MAX_PEERS: usize = 2_048;
-/// What the system may hold for a peer that does not read, in bytes: as much as it begins with on the internet. On loopback,
-/// with segments of 64 KiB, it would be 2.6 MiB, and a thousand such peers would take the memory that all TCP connections
-/// of the machine share, the honest ones with them.
-const SEND_BUFFER: u32 = 87_040;
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1_024;
 /// Questions that may wait.
 const MAX_QUESTIONS: usize = 1;
 
@@ -37,13 +31,8 @@ pub(super) async fn run(memory_budget: usize) -> Result<()> {
         address_policy: AddressPolicy { loopback_is_public: true },
         ..ServerConfig::default()
     };
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    // Those that it accepts have it from the listener.
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    let listener = socket.listen(BACKLOG)?;
     let server = Server::builder(curves.handle(Arc::clone(&key)))
-        .listener(listener)
+        .listen((Ipv4Addr::LOCALHOST, 0).into())
         .protocol(echo_and_pour())
         .config(config)
         .start()

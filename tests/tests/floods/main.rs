@@ -7,13 +7,19 @@
 mod honest;
 mod process;
 
+use std::time::Duration;
+
 use honest::Honest;
 use process::Flood;
+use tokio::time::interval;
 
 /// What all peers together may hold: the default of a node, and the least that one takes.
 const BUDGET: usize = if THOROUGH { 256 << 20 } else { 32 << 20 };
 /// What each may hold besides (SECURITY.md).
 const PER_PEER: u64 = 256 * 1_024;
+/// What the system may keep for each: what it has not sent, and a segment of loopback (SECURITY.md).
+#[cfg(target_os = "linux")]
+const PER_SOCKET: u64 = (128 + 64) * 1_024;
 /// For how long an attack goes on.
 const SECONDS: u32 = if THOROUGH { 60 } else { 4 };
 /// Honest peers that are there from the beginning.
@@ -68,21 +74,29 @@ async fn p13_peers_that_never_read_take_no_more_memory_than_is_published() {
     let honest = Honest::start(&enode, HONEST).await;
     attack.say();
     println!("attack: {}", attack.line());
-    let attack = tokio::task::spawn_blocking(move || {
+    let mut attack = tokio::task::spawn_blocking(move || {
         println!("attack: {}", attack.line());
         attack
     });
-    let attack = attack.await.unwrap();
+    let (mut queued, mut looks) = (0, interval(Duration::from_millis(500)));
+    let attack = loop {
+        tokio::select! {
+            attack = &mut attack => break attack.unwrap(),
+            _ = looks.tick() => queued = node.longest_send_queue(enode.tcp).max(queued),
+        }
+    };
     let seen = honest.end().await;
     let (now, most) = node.memory();
     let limit = base + u64::from(PEERS + HONEST) * PER_PEER + BUDGET as u64;
     let counts = node.counts();
     println!("node: {counts}");
     println!("base {base}, connected {before}, most {most}, now {now}, limit {limit} bytes");
+    println!("the longest queue of the system: {queued} bytes");
     seen.assert_unharmed("deaf");
     // Each is sent what the system takes and holds some messages more.
     assert!(most > before + u64::from(PEERS) * POURED_LEN as u64, "the node was never asked for much");
     assert!(most <= limit);
+    assert!(queued > 0 && queued <= PER_SOCKET, "{queued} bytes wait in the system");
     // A peer that takes nothing for 20 s is closed.
     assert!(!THOROUGH || counts.contains(&format!("\"write_timeout\": {PEERS}")), "{counts}");
     drop(attack);

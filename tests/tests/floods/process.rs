@@ -8,6 +8,7 @@ use std::{
 };
 
 use devp2p::identity::Enode;
+use interop::sockets::longest_send_queue;
 
 /// A process of the program.
 pub(crate) struct Flood {
@@ -58,6 +59,12 @@ impl Flood {
     pub(crate) fn counts(&mut self) -> String {
         self.say();
         self.line()
+    }
+
+    /// The most that the system keeps for one of a node's connections, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn longest_send_queue(&self, port: u16) -> u64 {
+        longest_send_queue(self.child.id(), port).unwrap()
     }
 
     /// Bytes that are resident, and the most that ever were.

@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
+
 use identity::{
     CurveHandle, PublicKey,
     curve::{CurveJob, CurveResult, Lane, Ticket},
@@ -33,6 +36,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes that are thrown away while lingering; whoever sends more is cut off.
 const MAX_LINGER_LEN: usize = 1 << 20;
+
+/// What the system takes for a peer and has not sent, in bytes (TCP_NOTSENT_LOWAT); it would be up to 4 MiB
+/// (`net.ipv4.tcp_wmem`). Twice what waits in the session: enough to send while the task of a busy peer is not run.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_UNSENT_LEN: u32 = 128 * 1024;
 
 pub(super) struct Wire {
     stream: TcpStream,
@@ -80,6 +88,7 @@ impl Wire {
     fn new(stream: TcpStream, session: Session, curve: CurveHandle, traffic: Arc<Traffic>) -> Self {
         // Frames are written whole, so there is nothing to collect.
         let _ = stream.set_nodelay(true);
+        limit_unsent(&stream);
         let alarm = Box::pin(sleep_until(now().instant.into()));
         let (live, allowance) = (Arc::default(), None);
         Self {
@@ -274,6 +283,16 @@ impl Wire {
             let _ = tokio::time::timeout_at(deadline, drained).await;
         }
     }
+}
+
+/// Has the system refuse what it cannot send yet, so that what waits for a peer that does not read waits where it is
+/// counted.
+fn limit_unsent(stream: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // A system that cannot keeps its own limit.
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_LEN);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = stream;
 }
 
 /// The answer to the job that is out; never comes when there is none.

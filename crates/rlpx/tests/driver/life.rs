@@ -113,14 +113,17 @@ async fn s07_a_peer_that_does_not_read_holds_up_no_shutdown() {
     }
     let stuck = stage.tool_with(&node, &["talk"]).await;
     node.connected().await;
-    // Its socket is full when nothing more is written, whoever is let run.
+    // Its socket is full when it has taken what the system keeps unsent and nothing more is written, whoever is let run.
     let (mut written, mut idle) = (0, 0);
-    while written < 1 << 20 || idle < 1_000 {
-        tokio::task::yield_now().await;
-        let now = node.server.counters().bytes_out();
-        idle = if now == written { idle + 1 } else { 0 };
-        written = now;
-    }
+    let full = async {
+        while written < 128 * 1024 || idle < 1_000 {
+            tokio::task::yield_now().await;
+            let now = node.server.counters().bytes_out();
+            idle = if now == written { idle + 1 } else { 0 };
+            written = now;
+        }
+    };
+    within(full).await;
     timeout(Duration::from_secs(5), node.server.shutdown()).await.expect("done within 5 s");
     for mut tool in tools {
         assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));

@@ -8,6 +8,8 @@ use identity::{CurvePool, NodeKey, curve::Lane};
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
 use tokio::net::{TcpListener, TcpStream};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::MAX_UNSENT_LEN;
 use super::{MAX_LINGER_LEN, Wire};
 use crate::{
     CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
@@ -141,6 +143,35 @@ async fn f16_nothing_is_written_after_a_write_that_failed_half_way() {
     drop(wire);
     watcher.readable().await.unwrap();
     assert_eq!(watcher.try_read(&mut [0; 1]).unwrap(), 0, "the end, and no byte before it");
+}
+
+/// What a segment on loopback has at most: the system refuses a write that begins beyond the limit, not one that crosses it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LONGEST_SEGMENT: usize = 64 * 1024;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn p13_the_system_keeps_little_for_a_peer_that_does_not_read_whoever_dialed() {
+    let limit = MAX_UNSENT_LEN as usize + LONGEST_SEGMENT;
+    for place in 0..2 {
+        let (mut wires, _) = wires().await;
+        wires.rotate_left(place);
+        let [mut wire, other] = wires;
+        let payload = noise(&mut ChaCha8Rng::seed_from_u64(13), 15 << 20);
+        wire.session().send(now(), 0, &SharedMessage::new(0, payload)).unwrap();
+        let begun = wire.session().written();
+        let (mut arrived, mut unsent) = (vec![0; 16 << 20], 0);
+        // What has arrived waits in the other's socket, which grows for nobody who does not read.
+        for _ in 0..100 {
+            give_up_after(100, &mut wire).await;
+            let written = (wire.session().written() - begun) as usize;
+            let there = other.stream.peek(&mut arrived).await.unwrap();
+            unsent = written.saturating_sub(there);
+            assert!(unsent <= limit, "{unsent} bytes, {written} written and {there} there");
+        }
+        // Full it is, or nothing was shown.
+        assert!(unsent >= limit / 4 && !wire.session().write_buf().is_empty(), "{unsent} bytes");
+    }
 }
 
 /// Our goodbye is out, and whoever it is for goes on sending pieces of this length. How much it got rid of.
