@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The key of the node of a test that plays its peers.
-const NODE_KEY: u8 = 9;
+pub(crate) const NODE_KEY: u8 = 9;
 /// More than the 5 s that a handshake may take, in the half seconds between two bytes of who is slow.
 const MAX_HANDSHAKE_DRIPS: u32 = 16;
 /// As long again for Status.
@@ -33,20 +33,20 @@ fn start() -> Running {
     Running::start(&["--nodekeyhex", &hex(NODE_KEY), "--nodiscover"])
 }
 
-fn hex(byte: u8) -> String {
+pub(crate) fn hex(byte: u8) -> String {
     format!("{byte:02x}").repeat(32)
 }
 
 /// Three peers that stay, each on a thread that answers nothing: how many there still are is what the node knows.
-struct Honest(Vec<Paced>);
+pub(crate) struct Honest(Vec<Paced>);
 
 impl Honest {
-    fn join(node: &Running) -> Self {
+    pub(crate) fn join(node: &Running) -> Self {
         Self((11..14).map(|secret| settled(node, secret)).collect())
     }
 
     /// They are connected: nothing has ended their streams.
-    fn assert_unharmed(&mut self) {
+    pub(crate) fn assert_unharmed(&mut self) {
         for peer in &mut self.0 {
             peer.stream.set_nonblocking(true).unwrap();
             loop {

@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod devnet;
+mod greedy;
 mod hostile;
 mod nat;
 mod node;

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 /// Codes on the wire: of the base protocol (`rlpx.md`), and of eth where nothing else is shared.
-const DISCONNECT: u64 = 0x01;
+pub(crate) const DISCONNECT: u64 = 0x01;
 pub(crate) const STATUS: u64 = BASE_MESSAGE_COUNT;
 
 /// Longer than the program lets anybody wait who says nothing.
@@ -166,6 +166,16 @@ impl<'a> Stranger<'a> {
         self.wire.write_all(&frame)
     }
 
+    /// The frame of a message whose payload is compressed already, if it has to be. It has to be sent in its turn.
+    pub(crate) fn block(&mut self, code: u64, payload: &[u8]) -> Vec<u8> {
+        self.peer.block(code, payload)
+    }
+
+    /// The frame of a message. It has to be sent in its turn.
+    pub(crate) fn message(&mut self, code: u64, payload: &[u8]) -> Vec<u8> {
+        self.peer.message(code, payload)
+    }
+
     pub(crate) fn send(&mut self, code: u64, payload: &[u8]) -> io::Result<()> {
         let frame = self.peer.message(code, payload);
         self.wire.write_all(&frame)
@@ -213,7 +223,13 @@ impl<'a> Stranger<'a> {
 
     /// All that makes a peer: Hello, and the program's own Status sent back.
     pub(crate) fn settle(&mut self, own: &Arc<NodeKey>) -> io::Result<()> {
-        self.hello(&hello(own.public_key()))?;
+        self.settle_as(&hello(own.public_key()))
+    }
+
+    /// The same with another Hello: from version 5 on payloads are compressed.
+    pub(crate) fn settle_as(&mut self, said: &Hello) -> io::Result<()> {
+        self.hello(said)?;
+        self.peer.snappy = said.protocol_version >= 5;
         let status = self.wait_for(STATUS)?;
         self.send(STATUS, &status)
     }
