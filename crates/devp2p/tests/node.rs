@@ -130,34 +130,21 @@ async fn a_node_without_discovery_has_no_udp_port() {
     node.shutdown().await;
 }
 
-/// A protocol that nobody speaks, with one entry in the record.
-struct Entry(Arc<std::sync::atomic::AtomicU8>);
-
-impl rlpx::Protocol for Entry {
-    fn name(&self) -> &str {
-        "entry"
-    }
-
-    fn versions(&self) -> &[rlpx::ProtocolVersion] {
-        &[rlpx::ProtocolVersion { version: 1, message_count: 1 }]
-    }
-
-    fn enr_entries(&self) -> Vec<(String, bytes::Bytes)> {
-        let value = self.0.load(std::sync::atomic::Ordering::Relaxed);
-        vec![("entry".to_owned(), bytes::Bytes::copy_from_slice(&[value]))]
-    }
-
-    fn connect(&self, _: Arc<rlpx::PeerInfo>, _: u32, _: rlpx::Link) -> Box<dyn rlpx::ProtocolSession> {
-        unreachable!("nobody connects")
-    }
+/// A protocol that nobody speaks, with this entry in the record.
+fn with_entry(name: &'static str, value: impl Fn() -> u8 + Send + Sync + 'static) -> impl rlpx::Protocol {
+    let version = rlpx::ProtocolVersion { version: 1, message_count: 1 };
+    let protocol = rlpx::protocol(name, [version], |_, _| async {});
+    protocol.enr_entry(name, move || bytes::Bytes::copy_from_slice(&[value()]))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_protocols_entries_are_in_the_record_and_follow_it() {
     let value = Arc::new(std::sync::atomic::AtomicU8::new(5));
-    let node = builder(61).protocol(Entry(Arc::clone(&value))).start().await.unwrap();
+    let shared = Arc::clone(&value);
+    let entry = with_entry("entry", move || shared.load(std::sync::atomic::Ordering::Relaxed));
+    let node = builder(61).protocol(entry).protocol(with_entry("other", || 7)).start().await.unwrap();
     let first = node.enr();
-    assert_eq!(first.entry("entry"), Some(&[5][..]));
+    assert_eq!((first.entry("entry"), first.entry("other")), (Some(&[5][..]), Some(&[7][..])));
     node.refresh_record().await;
     assert_eq!(node.enr().seq(), first.seq(), "nothing has changed");
     value.store(6, std::sync::atomic::Ordering::Relaxed);

@@ -4,6 +4,7 @@
 use std::{fmt, future::Future, future::poll_fn, sync::Arc, task::Context, task::Poll, time::Duration};
 
 use bytes::Bytes;
+use identity::Enr;
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -17,7 +18,10 @@ use super::{
     queue::Queue,
     spawn,
 };
-use crate::{Message, SendError, SessionEnd, SharedMessage, p2p::DisconnectReason, peer::PeerInfo};
+use crate::{
+    Details, Message, SendError, SessionEnd, SharedMessage, Verdict, config::MAX_MESSAGE_LEN,
+    p2p::DisconnectReason, peer::PeerInfo,
+};
 
 /// Messages of one peer that wait for the function. When they are as many, nothing more is read from the peer.
 pub const MAX_WAITING_MESSAGES: usize = 1_024;
@@ -28,23 +32,83 @@ pub const MAX_WAITING_LEN: usize = 8 << 20;
 /// How long a function may run on after its peer has gone.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Makes a protocol of an async function, which runs once for each peer until it returns or its messages end.
+/// Makes a protocol of an async function, which runs once for each peer until it returns or its messages end. What else a
+/// [`Protocol`] says is set on what this returns:
+///
+/// ```
+/// use rlpx::{MessageStream, Protocol, ProtocolPeer, ProtocolVersion, protocol};
+///
+/// let versions = [ProtocolVersion { version: 1, message_count: 1 }];
+/// let echo = protocol("echo", versions, |peer: ProtocolPeer, mut messages: MessageStream| async move {
+///     while let Some(message) = messages.next().await {
+///         let _ = peer.send(message.code, message.payload).await;
+///     }
+/// })
+/// // A longer message costs its sender the session.
+/// .max_len(64 * 1024)
+/// // Our record says that we speak it, and of the nodes that are found those are dialed whose record says so too.
+/// .enr_entry("echo", || vec![0x01].into())
+/// .want(|record| record.is_some_and(|record| record.entry("echo").is_some()));
+///
+/// assert_eq!((echo.max_message_len(), echo.wants(None)), (65_536, Some(false)));
+/// assert_eq!(echo.enr_entries(), [("echo".to_owned(), vec![0x01].into())]);
+/// ```
 pub fn protocol<F, R, const N: usize>(
     name: &str,
     versions: [ProtocolVersion; N],
     run: F,
-) -> impl Protocol + use<F, R, N>
+) -> FunctionProtocol<F>
 where
     F: Fn(ProtocolPeer, MessageStream) -> R + Send + Sync + 'static,
     R: Future<Output = ()> + Send + 'static,
 {
-    FunctionProtocol { name: name.to_owned(), versions: versions.into(), run }
+    let (name, versions) = (name.to_owned(), versions.into());
+    FunctionProtocol { name, versions, max_len: MAX_MESSAGE_LEN, wants: None, entries: Vec::new(), run }
 }
 
-struct FunctionProtocol<F> {
+/// A protocol that is one async function; made by [`protocol`].
+#[must_use]
+pub struct FunctionProtocol<F> {
     name: String,
     versions: Vec<ProtocolVersion>,
+    max_len: usize,
+    wants: Option<Box<Wants>>,
+    entries: Vec<(String, Box<Value>)>,
     run: F,
+}
+
+/// Whether a node with this record is worth a dial.
+type Wants = dyn Fn(Option<&Enr>) -> bool + Send + Sync;
+
+/// The RLP of an entry in the record as it is now.
+type Value = dyn Fn() -> Bytes + Send + Sync;
+
+impl<F> FunctionProtocol<F> {
+    /// Takes payloads of `len` bytes at most ([`Protocol::max_message_len`]). Default: what a frame can carry, 16 MiB.
+    pub const fn max_len(mut self, len: usize) -> Self {
+        self.max_len = len;
+        self
+    }
+
+    /// Of the nodes that are found wants those dialed for whose record, if one is known, `wants` says yes
+    /// ([`Protocol::wants`]). Default: does not mind.
+    pub fn want(mut self, wants: impl Fn(Option<&Enr>) -> bool + Send + Sync + 'static) -> Self {
+        self.wants = Some(Box::new(wants));
+        self
+    }
+
+    /// Adds an entry to the node's own record: `key`, and as RLP what `value` gives, which is asked again now and then
+    /// ([`Protocol::enr_entries`]). Default: none.
+    pub fn enr_entry(mut self, key: &str, value: impl Fn() -> Bytes + Send + Sync + 'static) -> Self {
+        self.entries.push((key.to_owned(), Box::new(value)));
+        self
+    }
+}
+
+impl<F> fmt::Debug for FunctionProtocol<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FunctionProtocol({:?}, {:?})", self.name, self.versions)
+    }
 }
 
 /// The peer that a protocol's function talks to.
@@ -77,6 +141,16 @@ impl ProtocolPeer {
     /// As [`Link::send`].
     pub async fn send(&self, code: u64, payload: Bytes) -> Result<(), SendError> {
         self.link.send(SharedMessage::new(code, payload)).await
+    }
+
+    /// Tells of the peer what its status shows from now on, as [`Link::describe`] does.
+    pub fn describe(&self, details: Details) {
+        self.link.describe(details);
+    }
+
+    /// Says how the peer serves, as [`Link::report`] does.
+    pub fn report(&self, verdict: Verdict) {
+        self.link.report(verdict);
     }
 
     /// Ends the session.
@@ -118,6 +192,18 @@ where
 
     fn versions(&self) -> &[ProtocolVersion] {
         &self.versions
+    }
+
+    fn max_message_len(&self) -> usize {
+        self.max_len
+    }
+
+    fn wants(&self, record: Option<&Enr>) -> Option<bool> {
+        self.wants.as_ref().map(|wants| wants(record))
+    }
+
+    fn enr_entries(&self) -> Vec<(String, Bytes)> {
+        self.entries.iter().map(|(key, value)| (key.clone(), value())).collect()
     }
 
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {

@@ -62,7 +62,9 @@ pub use self::{
     config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},
     connection::{ConnectError, Connection, Received},
     event::{Event, EventStream, MAX_EVENTS},
-    function::{MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol},
+    function::{
+        FunctionProtocol, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol,
+    },
     link::Link,
     listener::bind_listener,
     node_info::NodeInfo,

@@ -7,6 +7,7 @@
 #[cfg(feature = "address-book")]
 mod book;
 mod budget;
+mod functions;
 mod life;
 mod listeners;
 mod owner;

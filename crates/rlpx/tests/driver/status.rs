@@ -82,7 +82,7 @@ async fn a_protocol_tells_of_its_peer_what_it_likes() {
     let stage = Stage::new();
     let key = stage.key();
     let telling = protocol("echo", [crate::support::V1], |peer, mut messages| async move {
-        peer.link().describe(vec![("height", "7".to_owned())]);
+        peer.describe(vec![("height", "7".to_owned())]);
         while messages.next().await.is_some() {}
     });
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(telling));
