@@ -17,7 +17,7 @@ use rlpx::{Nat, NatConfig, Protocol, RateLimits, Server, ServerConfig, nat::NatM
 
 use crate::{
     Node, StartError,
-    candidates::Dialable,
+    candidates::Candidates,
     node::Parts,
     record::{LocalRecord, entries},
     sockets::{ListenOn, Sockets},
@@ -237,8 +237,7 @@ impl NodeBuilder {
         let discovery =
             udp.map(|udp| Discv4::start(udp, self.discovery, record.current().clone(), curve.clone()));
         let discovery = discovery.transpose().map_err(StartError::Discovery)?;
-        let candidates =
-            discovery.as_ref().map(|discovery| Dialable::new(discovery.candidates(), self.protocols.clone()));
+        let candidates = discovery.as_ref().map(|discovery| Candidates(discovery.candidates()));
         let mut server = Server::builder(curve).client_name(self.client_name).config(self.server);
         if let Some(path) = self.address_book {
             server = server.address_book(path);
@@ -281,7 +280,7 @@ fn start_server(
     mut builder: rlpx::ServerBuilder,
     listeners: Vec<tokio::net::TcpListener>,
     protocols: &[Arc<dyn Protocol>],
-    candidates: Option<Dialable>,
+    candidates: Option<Candidates>,
 ) -> Result<Server, rlpx::ConfigError> {
     for listener in listeners {
         builder = builder.listener(listener);

@@ -52,6 +52,8 @@ identity::labels! {
         CandidateOwn = "candidate_own",
         /// A candidate has no address that can be dialed.
         CandidateAddress = "candidate_address",
+        /// No protocol wants a candidate, by its record or for the want of one.
+        CandidateUnwanted = "candidate_unwanted",
         /// A candidate, or its address, is banned.
         CandidateBanned = "candidate_banned",
         /// A candidate is a peer already, or about to be.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use identity::{AddressClass, Endpoint, Enode, NodeId, Now, Prefix, PublicKey};
+use identity::{AddressClass, Endpoint, Enode, Enr, NodeId, Now, Prefix, PublicKey};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A node that may be worth a dial, whoever found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The node's key.
     pub public_key: PublicKey,
@@ -34,12 +34,14 @@ pub struct Candidate {
     pub endpoint: Endpoint,
     /// Where else it is, as a node with IPv4 and IPv6 may say: both are raced.
     pub other: Option<Endpoint>,
+    /// Its record, if whoever found it has one: what protocols go by that want some nodes and not others.
+    pub record: Option<Enr>,
 }
 
 impl Candidate {
-    /// A node with one address.
+    /// A node with one address, and no record that is known.
     pub const fn new(public_key: PublicKey, endpoint: Endpoint) -> Self {
-        Self { public_key, endpoint, other: None }
+        Self { public_key, endpoint, other: None, record: None }
     }
 
     /// Where it may be dialed.

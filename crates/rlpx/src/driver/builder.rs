@@ -166,7 +166,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Whoever finds nodes to dial. Polled only while one is wanted.
+    /// Whoever finds nodes to dial, with their records where it has them: those are dialed that a protocol wants
+    /// ([`Protocol::wants`]). Polled only while one is wanted.
     #[must_use]
     pub fn candidates(mut self, candidates: impl Stream<Item = Candidate> + Send + 'static) -> Self {
         self.candidates = Some(Box::pin(candidates));

@@ -5,15 +5,16 @@
 //! so in `poll_ready`, and the connection stops reading meanwhile.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use identity::Enr;
+use identity::{Counters, Enr};
 
 use super::link::Link;
-use crate::{PeerInfo, SessionEnd, config::MAX_MESSAGE_LEN, p2p::DisconnectReason};
+use crate::{PeerInfo, Refusal, SessionEnd, config::MAX_MESSAGE_LEN, p2p::DisconnectReason};
 
 /// A version of a protocol and the number of message codes it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,23 @@ pub trait Protocol: Send + Sync + 'static {
 
     /// A peer that shares `version` has connected.
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession>;
+}
+
+/// What each protocol says to a node with this record, or without one. Of one that panics at a stranger's record nothing is
+/// heard.
+pub(super) fn opinions(
+    protocols: &[Arc<dyn Protocol>],
+    record: Option<&Enr>,
+    refusals: &Counters<Refusal>,
+) -> Vec<Option<bool>> {
+    let ask = |protocol: &Arc<dyn Protocol>| {
+        // It is asked for an opinion and changes nothing that others see.
+        catch_unwind(AssertUnwindSafe(|| protocol.wants(record))).unwrap_or_else(|_| {
+            refusals.add(Refusal::ProtocolPanicked);
+            None
+        })
+    };
+    protocols.iter().map(ask).collect()
 }
 
 /// The side of a [`Protocol`] that belongs to one connection.

@@ -29,6 +29,7 @@ use super::{
     now,
     orders::{MAX_ORDERS, Order, Report},
     peer_task::PeerTask,
+    protocol::opinions,
     shared::Common,
     sleep_until_some,
     wire::Wire,
@@ -192,7 +193,11 @@ impl ServerTask {
 
     fn handle_candidate(&mut self, candidate: Option<Candidate>) {
         match candidate {
-            Some(candidate) => self.machine.handle_candidate(now(), candidate),
+            Some(candidate) => {
+                let Common { protocols, counts, .. } = &*self.common;
+                let opinions = opinions(protocols, candidate.record.as_ref(), &counts.refusals);
+                self.machine.handle_judged(now(), candidate, opinions);
+            }
             None => self.intake.candidates = None,
         }
     }

@@ -38,12 +38,29 @@ impl Server {
         self.peers.established() >= self.config.max_peers
     }
 
-    /// Somebody found a node. Dialed when it fits, wherever it may be; otherwise counted and forgotten.
+    /// Somebody found a node, and no protocol minds which. Dialed when it fits, wherever it may be; otherwise counted and
+    /// forgotten.
     pub fn handle_candidate(&mut self, now: Now, candidate: Candidate) {
+        self.handle_judged(now, candidate, []);
+    }
+
+    /// Somebody found a node, and this is what each protocol says to it: whether it wants the node dialed, or None where it
+    /// does not mind. One is enough to want it; otherwise nobody may mind.
+    pub fn handle_judged(
+        &mut self,
+        now: Now,
+        candidate: Candidate,
+        opinions: impl IntoIterator<Item = Option<bool>>,
+    ) {
         if self.wanted_candidates(now) == 0 {
             return;
         }
         self.dialer.spend_candidate(now.instant);
+        let mut minds = opinions.into_iter().flatten().peekable();
+        if minds.peek().is_some() && !minds.any(|wants| wants) {
+            self.counts.refusals.add(Refusal::CandidateUnwanted);
+            return;
+        }
         let addresses: Vec<SocketAddr> = candidate.addresses().collect();
         match self.where_to_dial(now, candidate.public_key, &addresses) {
             Ok(addresses) => {

@@ -7,6 +7,7 @@
 #[cfg(feature = "address-book")]
 mod book;
 mod budget;
+mod candidates;
 mod functions;
 mod life;
 mod listeners;

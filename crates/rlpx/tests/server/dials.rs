@@ -178,9 +178,10 @@ fn plant(host: impl Fn(u16) -> String, site: impl Fn(u16) -> String) {
         let host = candidate(1_000 + round, &host(round));
         let site = candidate(2_000 + round, &site(round));
         for found in [host, site] {
+            let address = found.endpoint.ip;
             story.server.handle_candidate(story.now, found);
             for dial in story.dials() {
-                dialed.push((story.now.instant, found.endpoint.ip));
+                dialed.push((story.now.instant, address));
                 story.fail(dial);
             }
         }

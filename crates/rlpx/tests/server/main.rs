@@ -12,3 +12,4 @@ mod privileges;
 mod story;
 mod turnover;
 mod two_addresses;
+mod wishes;

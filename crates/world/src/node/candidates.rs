@@ -1,5 +1,5 @@
 //! Nodes to dial as discovery finds them: first those of the table, then round after round of a search, each asked for
-//! when the last is used up and somebody is wanted. Of a node's record the fork id must fit. What discv4 and devp2p do
+//! when the last is used up and somebody is wanted. Of a node's record the fork id must fit. What discv4 and rlpx do
 //! with streams is done here by hand.
 
 use std::collections::VecDeque;
