@@ -133,6 +133,9 @@ pub const MIN_PING_BACK_WAIT: Duration = Duration::from_millis(50);
 /// The shortest time between two Pings back to one endpoint: what a stranger can make us send to a victim.
 pub const PING_BACK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The shortest time between two Pings to where others say that we are, too: what liars can make us send.
+pub const TWIN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The shortest time between two EnrRequests of our own accord to one node.
 pub const RECORD_INTERVAL: Duration = Duration::from_secs(60);
 

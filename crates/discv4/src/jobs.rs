@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
     Ping(RequestId),
     /// It is the question of a request.
     Question(RequestId),
+    /// It tells another process with our key of us.
+    Notice,
 }
 
 /// What comes after a job.

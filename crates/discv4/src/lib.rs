@@ -63,6 +63,7 @@ mod revalidation;
 #[cfg(test)]
 mod story;
 mod table;
+mod twin;
 pub mod wire;
 
 pub use config::Config;

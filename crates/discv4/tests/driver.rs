@@ -35,10 +35,13 @@ fn record(key: &NodeKey, addr: SocketAddr, seq: u64) -> Enr {
 }
 
 async fn start(number: u8, bootnodes: Vec<NodeEntry>) -> Discv4 {
+    start_with(number, 1, Config { bootnodes, ..Config::default() }).await
+}
+
+async fn start_with(number: u8, seq: u64, config: Config) -> Discv4 {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let key = key(number);
-    let record = record(&key, socket.local_addr().unwrap(), 1);
-    let config = Config { bootnodes, ..Config::default() };
+    let record = record(&key, socket.local_addr().unwrap(), seq);
     Discv4::start(socket, config, record, curves().handle(Arc::new(key))).unwrap()
 }
 
@@ -204,6 +207,34 @@ async fn dropping_the_last_handle_closes_the_socket() {
         }
     });
     freed.await.expect("the port is free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s10_a_node_is_told_where_another_is_with_the_same_key() {
+    let bootnode = start(90, vec![]).await;
+    let config = || Config { bootnodes: vec![entry(&bootnode)], ..Config::default() };
+    // Its Pings last longer, so that no earlier run of the second could have signed them.
+    let lasting = Config { packet_lifetime: Duration::from_secs(600), ..config() };
+    let first = start_with(91, 1_000, lasting).await;
+    first.lookup(key(1).public_key()).await.unwrap();
+    let second = start_with(91, 2_000, config()).await;
+    let search = async {
+        loop {
+            for node in [&second, &first] {
+                node.lookup(key(2).public_key()).await.unwrap();
+            }
+        }
+    };
+    let seen = async {
+        tokio::select! {
+            from = second.key_in_use() => from,
+            () = search => unreachable!("it has no end"),
+        }
+    };
+    assert_eq!(timeout(PATIENCE, seen).await.expect("in time"), first.local_addr());
+    assert!(second.counters().rejects.count(Reject::OwnKey) > 0);
+    let late = second.clone();
+    assert_eq!(late.key_in_use().await, first.local_addr(), "it is known from then on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

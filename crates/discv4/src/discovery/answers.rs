@@ -63,6 +63,9 @@ impl Discovery {
     ) -> Result<(), Reject> {
         let waiting = self.pending.ids(&signed.key(), |request| request.awaits(PacketKind::Neighbors, None));
         let id = *waiting.first().ok_or(Reject::Unsolicited)?;
+        if let Some(own) = nodes.iter().find(|node| node.public_key == self.local.public_key) {
+            self.on_own_name(now, signed.from.ip(), own);
+        }
         let accepted = self.accept_neighbors(signed, id, nodes);
         for node in &accepted {
             let offered = self.table.found(now.instant, node.clone());
@@ -108,7 +111,7 @@ impl Discovery {
     }
 
     /// Where a node is that somebody at `teller` named; None when it cannot be there or the teller may not say so.
-    fn check_neighbor(&self, neighbor: &Neighbor, teller: IpAddr) -> Option<Endpoint> {
+    pub(super) fn check_neighbor(&self, neighbor: &Neighbor, teller: IpAddr) -> Option<Endpoint> {
         let ip = neighbor.ip?;
         let may_be_told = AddressClass::of(ip).may_be_told_by(AddressClass::of(teller)) && !is_link_local(ip);
         let may_be_node = neighbor.udp > MAX_LOW_PORT

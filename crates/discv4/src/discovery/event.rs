@@ -44,6 +44,12 @@ pub enum Event {
         /// The nearest nodes that answered, at most 16, the nearest first.
         nodes: Vec<NodeEntry>,
     },
+    /// Another process signs with our key: both pretend to be one node, and others do not know where it is. Told at each
+    /// of its Pings.
+    KeyInUse {
+        /// Where it is.
+        from: SocketAddr,
+    },
     /// A node to connect to, after [`crate::Discovery::want_candidates`]; with its record, if it gave one.
     Candidate(NodeEntry),
     /// No more candidates come until they are wanted again.

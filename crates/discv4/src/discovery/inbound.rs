@@ -130,7 +130,7 @@ impl Discovery {
         let mut outputs = outputs.into_iter();
         let Some(CurveOutput::Recovered(signer)) = outputs.next() else { return Err(Reject::BadSignature) };
         if signer == self.local.public_key {
-            return Err(Reject::OwnKey);
+            return self.on_own_key(now, &inbound);
         }
         let Inbound { from, hash, digest, packet } = inbound;
         let signed = Signed { from, hash, digest, signer, id: signer.node_id() };
@@ -184,15 +184,18 @@ impl Discovery {
             self.rejects.add(Reject::PendingFull);
             return None;
         }
-        Some(self.draft_ping(now, id, &peer))
+        Some(self.draft_ping(now, &peer, Purpose::Ping(id)))
     }
 
     fn on_find_node(&mut self, now: Now, signed: &Signed, find: &FindNode) -> Result<(), Reject> {
         self.check_proven(now, signed)?;
         let requester = AddressClass::of(signed.from.ip());
+        // The asker itself is left out, unless it was last seen elsewhere: then another may have its key.
+        let is_asker =
+            |node: &NodeEntry| node.node_id == signed.id && node.endpoint.udp_addr() == Some(signed.from);
         let may = |node: &NodeEntry| {
             node.live
-                && node.node_id != signed.id
+                && !is_asker(node)
                 && AddressClass::of(node.endpoint.ip).may_be_told_by(requester)
                 && !is_link_local(node.endpoint.ip)
         };

@@ -8,6 +8,7 @@ mod answers;
 mod event;
 mod inbound;
 mod outbound;
+mod own_key;
 mod upkeep;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
     pending::{Asker, Peer, Pending, Question},
     replay::Replays,
     table::{Change, Offered, Table},
+    twin::Twin,
 };
 
 /// What one call puts out at most: 64 deadlines or lookups with an event and three requests each, and what is due besides.
@@ -91,6 +93,7 @@ pub struct Discovery {
     replays: Replays,
     limiter: Limiter,
     upkeep: Upkeep,
+    twin: Twin,
     outputs: VecDeque<Output>,
     rejects: Counters<Reject>,
 }
@@ -110,6 +113,7 @@ impl Discovery {
             replays: Replays::default(),
             limiter: Limiter::new(config.address_policy, config.recoveries_per_second, limiter_key),
             upkeep: Upkeep::new(&config, rng),
+            twin: Twin::new(local.enr.seq()),
             outputs: VecDeque::new(),
             rejects: Counters::default(),
             config,
@@ -126,6 +130,7 @@ impl Discovery {
 
     /// Time has passed: call when [`Discovery::next_timeout`] says, and once to begin.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.twin.begin(now, self.config.packet_lifetime);
         for _ in 0..MAX_WORK_PER_CALL {
             let Some(id) = self.pending.due(now.instant) else { break };
             self.timed_out(now, id);
@@ -214,6 +219,7 @@ impl Discovery {
     /// Takes a new record of our own, signed by the same key; one of another key is ignored.
     pub fn set_local(&mut self, enr: Enr) {
         if enr.public_key() == self.local.public_key {
+            self.twin.note_record(enr.seq());
             self.local.enr = enr;
         }
     }
@@ -325,6 +331,7 @@ impl Discovery {
             }
             Purpose::Ping(id) => self.file(now, id, draft.to, datagram, hash, true),
             Purpose::Question(id) => self.file(now, id, draft.to, datagram, hash, false),
+            Purpose::Notice => self.send(draft.to, datagram),
         }
     }
 
@@ -336,6 +343,7 @@ impl Discovery {
                     self.replays.forget(&request_hash);
                 }
                 Purpose::Ping(id) | Purpose::Question(id) => self.fail(now, id, RequestError::Busy),
+                Purpose::Notice => {}
             }
         }
     }

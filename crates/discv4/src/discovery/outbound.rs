@@ -87,14 +87,14 @@ impl Discovery {
             }
             return;
         }
-        let draft = self.draft_ping(now, id, peer);
+        let draft = self.draft_ping(now, peer, Purpose::Ping(id));
         self.sign(now, peer.addr(), vec![draft], false);
     }
 
-    pub(super) fn draft_ping(&self, now: Now, id: RequestId, peer: &Peer) -> Draft {
+    pub(super) fn draft_ping(&self, now: Now, peer: &Peer, purpose: Purpose) -> Draft {
         let from = self.local.endpoint(peer.endpoint.ip);
         let unsigned = Ping::encode(&from, &peer.endpoint, self.expiration(now), self.local.enr.seq());
-        Draft { unsigned, to: peer.addr(), purpose: Purpose::Ping(id) }
+        Draft { unsigned, to: peer.addr(), purpose }
     }
 
     /// Sends a request's question; a FindNode waits while another one to the same node is out.

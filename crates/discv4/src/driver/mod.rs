@@ -7,7 +7,9 @@ mod task;
 mod waiting;
 
 use std::{
-    fmt, io,
+    fmt,
+    future::pending,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -36,6 +38,7 @@ const MAX_COMMANDS: usize = 256;
 pub struct Discv4 {
     shared: Arc<Shared>,
     local: watch::Receiver<Enr>,
+    key_in_use: watch::Receiver<Option<SocketAddr>>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -122,8 +125,9 @@ impl Discv4 {
         let (commands, command_queue) = mpsc::channel(MAX_COMMANDS);
         let (local_sender, local) = watch::channel(local);
         let task = Task::new(socket, machine, curve, Arc::clone(&shared), local_sender, command_queue);
+        let key_in_use = task.key_in_use();
         runtime.spawn(task.run());
-        Ok(Self { shared, local, commands })
+        Ok(Self { shared, local, key_in_use, commands })
     }
 
     /// Where the socket is bound.
@@ -191,6 +195,16 @@ impl Discv4 {
     /// What was counted.
     pub fn counters(&self) -> &Counts {
         &self.shared.counts
+    }
+
+    /// Waits until another process is seen that signs with our key, and says where. Never comes when discovery has ended.
+    pub async fn key_in_use(&self) -> SocketAddr {
+        let mut seen = self.key_in_use.clone();
+        let seen = seen.wait_for(Option::is_some).await.ok().and_then(|from| *from);
+        match seen {
+            Some(from) => from,
+            None => pending().await,
+        }
     }
 
     /// Nodes to connect to: the table's at once, then those of random lookups, at least 1 s apart and only while the

@@ -100,6 +100,11 @@ impl Task {
         }
     }
 
+    /// Where another process with our key is seen.
+    pub(super) fn key_in_use(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.waiting.key_in_use.subscribe()
+    }
+
     pub(super) async fn run(mut self) {
         self.machine.handle_timeout(read_clocks());
         self.drain();

@@ -1,10 +1,10 @@
 //! Who waits for what the machine was told to do, and the way events go to them.
 //! Whoever has gone meanwhile is skipped.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use identity::Enr;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Event, LookupId, NodeEntry, PongInfo, RequestError, RequestId};
 
@@ -15,6 +15,8 @@ pub(super) struct Waiting {
     pub(super) records: BTreeMap<RequestId, oneshot::Sender<Result<Enr, RequestError>>>,
     pub(super) lookups: BTreeMap<LookupId, oneshot::Sender<Vec<NodeEntry>>>,
     pub(super) streams: Vec<mpsc::Sender<NodeEntry>>,
+    /// Where another process with our key was seen last.
+    pub(super) key_in_use: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Waiting {
@@ -35,6 +37,7 @@ impl Waiting {
                 self.lookups.remove(&lookup).into_iter().for_each(|answer| reply(answer, nodes.clone()));
             }
             Event::Candidate(node) => self.streams.retain(|stream| stream.try_send(node.clone()).is_ok()),
+            Event::KeyInUse { from } => drop(self.key_in_use.send_replace(Some(from))),
             Event::CandidatesFinished => self.streams.clear(),
             Event::NodeSeen(node) => {
                 tracing::trace!(id = %node.node_id, endpoint = %node.endpoint, "node seen");

@@ -12,6 +12,7 @@ mod records;
 mod requests;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod twins;
 
 use discv4::{
     Config, NodeEntry,

@@ -40,7 +40,8 @@ impl Candidates {
             | Event::PongReceived { .. }
             | Event::EnrReceived { .. }
             | Event::RequestFailed { .. }
-            | Event::LookupFinished { .. } => {}
+            | Event::LookupFinished { .. }
+            | Event::KeyInUse { .. } => {}
         }
     }
 
