@@ -318,6 +318,11 @@ impl SessionEnd {
     /// How a connection, or an attempt at one, ends that the server gave up.
     pub const ABORTED: Self = Self::Broken(SessionError::Io(io::ErrorKind::ConnectionAborted));
 
+    /// Whether the node at the other end has proved to have our own key.
+    pub(crate) const fn is_own_key(&self) -> bool {
+        matches!(self, Self::Local { error: Some(SessionError::Incompatible(Incompatibility::OwnKey)), .. })
+    }
+
     /// The reason as the wire has it: what was told, or the nearest to it.
     pub fn reason(&self) -> DisconnectReason {
         match self {

@@ -70,6 +70,8 @@ pub enum Output {
     Disconnect(PeerId, DisconnectReason),
     /// End the connection, or the attempt at one, without a word.
     Abort(PeerId),
+    /// Tell the owner that somebody at this address has proved our own key: another process uses it.
+    KeyInUse(SocketAddr),
     /// Write this to the address book's file, in one transaction, then [`Server::handle_stored`].
     Store(BookChanges),
 }

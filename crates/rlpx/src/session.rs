@@ -100,7 +100,7 @@ enum Phase {
     Handshake,
     /// It is over; the owner decides.
     Authenticated,
-    /// Our Hello is out, the peer's has not come.
+    /// Our Hello is out, the peer's has not come. To somebody who claims our own key none goes out: it has to prove it first.
     Greeting,
     /// The peer's Hello has come; the owner decides.
     Greeted,
@@ -457,14 +457,18 @@ impl Session {
 
     fn authenticated(&mut self, complete: Complete) {
         let Complete { remote, secrets, send } = complete;
+        let is_recipient = !send.is_empty();
         self.write_packet(&send);
         self.frames = Some(Box::new(Frames::new(secrets)));
         self.peer.key = Some(remote);
         self.phase = Phase::Authenticated;
-        if remote == self.config.hello.public_key {
-            self.fail(SessionError::Incompatible(Incompatibility::OwnKey));
-        } else {
+        if remote != self.config.hello.public_key {
             self.outputs.push_back(SessionOutput::Authenticated { remote });
+        } else if is_recipient {
+            // Anybody may name our key; whoever has it can make a frame.
+            self.phase = Phase::Greeting;
+        } else {
+            self.fail(SessionError::Incompatible(Incompatibility::OwnKey));
         }
     }
 

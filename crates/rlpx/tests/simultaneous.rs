@@ -306,6 +306,7 @@ impl World {
                 self.send(connection, 1 - node, Word::Eof);
                 self.close(connection, node, SessionEnd::Broken(SessionError::Eof));
             }
+            Output::KeyInUse(_) => unreachable!("each has a key of its own"),
             Output::Store(_) => unreachable!("there is no address book"),
             Output::Resolve { .. } => unreachable!("candidates have addresses"),
         }

@@ -48,6 +48,12 @@ pub enum Event {
         /// The server's rule that ended it; None as above.
         rule: Option<Refusal>,
     },
+    /// Somebody who came in has proved our own key. Another process uses it: others see one node at two addresses, and find
+    /// neither for sure.
+    KeyInUse {
+        /// From where.
+        address: SocketAddr,
+    },
     /// Events were lost because they were not read in time.
     Lagged(u64),
 }

@@ -282,6 +282,7 @@ impl ServerTask {
                 }
                 Output::Disconnect(id, reason) => self.order(id, Order::Disconnect(reason)),
                 Output::Store(changes) => self.keeper.write(changes),
+                Output::KeyInUse(address) => self.tell(Event::KeyInUse { address }),
                 Output::Abort(id) => match self.live.get_mut(&id) {
                     Some(live) => live.orders = None,
                     // Not begun: it was still a name.

@@ -161,6 +161,10 @@ impl Server {
     /// A connection, or an attempt at one, is gone: called exactly once for each number.
     pub fn handle_closed(&mut self, now: Now, id: PeerId, end: &SessionEnd) {
         let Some(entry) = self.peers.remove(id) else { return };
+        if entry.is_inbound() && end.is_own_key() {
+            self.counts.refusals.add(Refusal::OwnKey);
+            self.outputs.extend(entry.addresses.first().copied().map(Output::KeyInUse));
+        }
         match (entry.established_at, entry.node_id) {
             (Some(_), _) => self.counts.left.add(end),
             (None, Some(_)) => self.counts.turned_away.add(end),

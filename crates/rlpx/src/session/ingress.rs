@@ -159,6 +159,9 @@ impl Session {
     }
 
     fn handle_first(&mut self, body: Body) -> Result<(), SessionError> {
+        if self.peer.key == Some(self.config.hello.public_key) {
+            return Err(SessionError::Incompatible(Incompatibility::OwnKey));
+        }
         match body.code {
             p2p::HELLO => {
                 let payload = self.payload(body, MAX_HELLO_LEN)?;

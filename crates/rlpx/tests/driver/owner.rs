@@ -23,7 +23,7 @@ async fn next_end(node: &mut Node) -> (SessionEnd, Option<Refusal>) {
             Event::PeerDisconnected { end, rule, .. }
             | Event::DialFailed { end, rule, .. }
             | Event::Refused { end, rule, .. } => return (end, rule),
-            other @ Event::Lagged(_) => panic!("{other:?}"),
+            other @ (Event::KeyInUse { .. } | Event::Lagged(_)) => panic!("{other:?}"),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use identity::{AddressPolicy, Endpoint, Enode, Host, PublicKey};
 use rlpx::{
-    Candidate, CommandError, ConnectError, DisconnectReason, Message, Protocol, Refusal, Reject,
+    Candidate, CommandError, ConnectError, DisconnectReason, Event, Message, Protocol, Refusal, Reject,
     ServerConfig, SessionEnd, Timeouts, protocol,
 };
 use tokio::{
@@ -130,7 +130,7 @@ async fn h17_a_second_session_of_a_node_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn h18_a_node_that_reaches_itself_says_so() {
+async fn h18_s10_a_node_that_reaches_itself_says_so_and_tells_where_its_key_is_used() {
     let stage = Stage::new();
     let mut node = stage.echoing().await;
     let key = Arc::clone(&node.key);
@@ -139,6 +139,8 @@ async fn h18_a_node_that_reaches_itself_says_so() {
         other => panic!("{other:?}"),
     }
     assert_eq!(node.server.add_peer(node.enode()).await, Err(CommandError::Own));
+    let Event::KeyInUse { address } = node.event().await else { panic!("not told") };
+    assert_eq!((address.ip(), node.refused(Refusal::OwnKey)), (node.server.local_addr().unwrap().ip(), 1));
     // Nothing else has happened: the next event is of someone else.
     let other = stage.tool(&node).await;
     assert_eq!(node.connected().await.client_name, "tool/1");

@@ -126,7 +126,10 @@ impl Node {
             Event::DialFailed { public_key, end, .. } | Event::Refused { public_key, end, .. } => {
                 (public_key, end)
             }
-            other @ (Event::PeerConnected(_) | Event::PeerDisconnected { .. } | Event::Lagged(_)) => {
+            other @ (Event::PeerConnected(_)
+            | Event::PeerDisconnected { .. }
+            | Event::KeyInUse { .. }
+            | Event::Lagged(_)) => {
                 panic!("{other:?}")
             }
         }

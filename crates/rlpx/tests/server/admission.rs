@@ -1,10 +1,13 @@
 //! Who is let in: the table of admission, slots for those who come in, the limits by host, site and network,
 //! half-open connections, second sessions.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use identity::AddressPolicy;
-use rlpx::{DisconnectReason, PeerId, Refusal, ServerConfig, SessionEnd, Slots, server::Output};
+use rlpx::{
+    DisconnectReason, Incompatibility, PeerId, Refusal, ServerConfig, SessionEnd, SessionError, Slots,
+    server::Output,
+};
 
 use crate::story::{BROKEN, OWN, Story, candidate, enode, established, far, key};
 
@@ -361,4 +364,27 @@ fn p10_a_closer_that_is_through_makes_room_for_one_more_to_be_told() {
         let (id, outputs) = story.come_in(number + 1);
         assert_eq!(outputs, [Output::Abort(id)], "one place and no more");
     }
+}
+
+#[test]
+fn s10_who_comes_in_and_proves_our_own_key_is_told_of_by_its_address() {
+    let own = SessionError::Incompatible(Incompatibility::OwnKey);
+    let proved = SessionEnd::Local { reason: DisconnectReason::ConnectedToSelf, error: Some(own) };
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let dial = story.dials()[0].0;
+    let from: SocketAddr = "77.0.0.1:40000".parse().unwrap();
+    for count in 1..=2 {
+        let id = story.accept("77.0.0.1").unwrap();
+        story.close(id, proved);
+        assert_eq!((story.outputs(), story.count(Refusal::OwnKey)), (vec![Output::KeyInUse(from)], count));
+        story.wait(Duration::from_secs(31));
+        story.outputs();
+    }
+    // One that only says that it is connected to itself, or breaks off, has proved nothing, and our own dials are ours.
+    for end in [SessionEnd::Remote(DisconnectReason::ConnectedToSelf), BROKEN] {
+        let id = story.accept("10.0.0.1").unwrap();
+        story.close(id, end);
+    }
+    story.close(dial, proved);
+    assert_eq!((story.outputs(), story.count(Refusal::OwnKey)), (vec![], 2));
 }

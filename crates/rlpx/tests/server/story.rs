@@ -79,6 +79,7 @@ impl Story {
             | Output::Establish { .. }
             | Output::Disconnect(..)
             | Output::Abort(_)
+            | Output::KeyInUse(_)
             | Output::Store(_) => None,
         };
         self.outputs().into_iter().filter_map(dial).collect()

@@ -80,6 +80,8 @@ impl Node {
                 Output::Establish { id, .. } => self.establish(now, id),
                 Output::Disconnect(id, reason) => self.order(id, |session| session.disconnect(now, reason)),
                 Output::Abort(id) => self.end(net, id, &SessionEnd::ABORTED),
+                // Nobody in this world has another's key.
+                Output::KeyInUse(_) => {}
                 // There is no address book here.
                 Output::Store(_) => self.server.handle_stored(now, true),
             }

@@ -200,7 +200,8 @@ fn h06_our_own_key_ends_with_connected_to_self_on_both_sides() {
     let mut b = End::recipient(now, &key(2), config(&key(2)), 2);
     carry(now, &mut a, &mut b);
     carry(now, &mut b, &mut a);
-    a.written(now);
+    assert_eq!(b.end, None, "it has named our key, and proved nothing");
+    carry(now, &mut a, &mut b);
     b.written(now);
     assert_eq!((a.authenticated, b.authenticated), (None, None));
     let told = SessionEnd::Local {
@@ -208,6 +209,30 @@ fn h06_our_own_key_ends_with_connected_to_self_on_both_sides() {
         error: Some(SessionError::Incompatible(Incompatibility::OwnKey)),
     };
     assert_eq!((a.end, b.end), (Some(told), Some(told)));
+}
+
+#[test]
+fn s10_whoever_names_our_own_key_and_does_not_have_it_is_closed_like_any_forger() {
+    let now = start();
+    // It says that its key is ours, and works with its own.
+    let claim = |b: &mut End| {
+        let mut a = End::initiator(now, &key(1), config(&key(2)), key(2).public_key(), 1);
+        carry(now, &mut a, b);
+        assert!(!b.written(now).is_empty(), "an ack, as for anybody");
+        assert_eq!((b.end, b.authenticated), (None, None));
+    };
+    let mut forger = End::recipient(now, &key(2), config(&key(2)), 2);
+    claim(&mut forger);
+    assert_eq!(forger.read(now, &[7; 32]), 32);
+    assert_eq!(forger.broken(), SessionError::Mac);
+    let mut silent = End::recipient(now, &key(2), config(&key(2)), 3);
+    claim(&mut silent);
+    silent.timeout(now.later(crate::config::HANDSHAKE_TIMEOUT));
+    silent.written(now);
+    assert_eq!(silent.told(), DisconnectReason::ReadTimeout);
+    for end in [&mut forger, &mut silent] {
+        assert!(end.hello.is_none() && !matches!(end.end, Some(end) if end.is_own_key()));
+    }
 }
 
 #[test]
