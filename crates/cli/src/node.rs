@@ -79,6 +79,8 @@ pub(crate) async fn run(command: NodeCommand) -> Result<ExitCode, Failure> {
                 NodeEvent::Eth(EthEvent::PeerReady(ready)) if show_peers => {
                     show(node.peers().await.into_iter().filter(|peer| peer.peer_id == ready.peer_id));
                 }
+                // Warned of in the log.
+                NodeEvent::KeyInUse(_) => {}
                 NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Lagged(_) => {}
             },
             _ = status.tick() => {

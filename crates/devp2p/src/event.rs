@@ -1,8 +1,8 @@
 //! What a node tells its owner: events of the transport and of the chain protocol as one bounded stream, and the task
 //! that joins them. Each layer decides what it tells (rlpx, `driver/event.rs`; eth-wire, `eth/output.rs`); discovery
-//! tells nothing here: it is asked through its own handle.
+//! tells nothing here but where another has the node's key: for the rest it is asked through its own handle.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use eth_wire::EthEvent;
 use identity::Endpoint;
@@ -27,6 +27,9 @@ pub enum NodeEvent {
     Eth(EthEvent),
     /// Others reach the node here from now on: a gateway or a server said so, and the node's record says it too.
     Moved(Endpoint),
+    /// Another process uses the node's key, and was seen at this address: others see one node at two places, and find
+    /// neither for sure. Told once; how often it is seen is counted by the layers (`own_key`).
+    KeyInUse(SocketAddr),
     /// The reader was slow and missed this many events.
     Lagged(u64),
 }
@@ -73,13 +76,16 @@ struct Streams {
 async fn run(shared: Arc<Shared>, mut streams: Streams, events: broadcast::Sender<NodeEvent>) {
     let mut look = tokio::time::interval(RECORD_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut key_in_use = false;
     loop {
         let event = tokio::select! {
             _ = look.tick() => {
                 shared.refresh_record(shared.endpoint()).await;
                 continue;
             }
+            from = seen_by_discovery(&shared), if !key_in_use => NodeEvent::KeyInUse(from),
             event = streams.transport.next() => match event {
+                Some(rlpx::Event::KeyInUse { address }) => NodeEvent::KeyInUse(address),
                 Some(event) => NodeEvent::Transport(event),
                 None => return,
             },
@@ -91,6 +97,14 @@ async fn run(shared: Arc<Shared>, mut streams: Streams, events: broadcast::Sende
             // A node moves back to where it listens when its mappings are lost.
             NodeEvent::Moved(endpoint) if *endpoint == shared.endpoint() => continue,
             NodeEvent::Moved(endpoint) => shared.refresh_record(*endpoint).await,
+            NodeEvent::KeyInUse(_) if key_in_use => continue,
+            NodeEvent::KeyInUse(from) => {
+                key_in_use = true;
+                tracing::warn!(
+                    %from,
+                    "another process uses this node's key; peers find neither for sure: give each node a key of its own"
+                );
+            }
             NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Lagged(_) => {}
         }
         // Nobody may be listening.
@@ -105,6 +119,14 @@ async fn next_eth(events: Option<&mut eth_wire::EthEvents>) -> NodeEvent {
             Some(event) => NodeEvent::Eth(event),
             None => std::future::pending().await,
         },
+        None => std::future::pending().await,
+    }
+}
+
+/// Where discovery sees another with the node's key; never, without discovery.
+async fn seen_by_discovery(shared: &Shared) -> SocketAddr {
+    match &shared.discovery {
+        Some(discovery) => discovery.key_in_use().await,
         None => std::future::pending().await,
     }
 }

@@ -44,7 +44,8 @@
 //!             other.eth().ok_or("no eth")?.submit_transaction(transfer.envelope().clone()).await?;
 //!         }
 //!         NodeEvent::Eth(EthEvent::TransactionsReceived { new, .. }) => received = new.contains(&transfer.hash()),
-//!         NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Moved(_) | NodeEvent::Lagged(_) => {}
+//!         NodeEvent::Eth(_) | NodeEvent::Transport(_) | NodeEvent::Moved(_) | NodeEvent::KeyInUse(_) => {}
+//!         NodeEvent::Lagged(_) => {}
 //!     }
 //! }
 //! assert!(pool.contains(&transfer.hash()));

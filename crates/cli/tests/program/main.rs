@@ -12,6 +12,7 @@ mod nat;
 mod node;
 mod sim;
 mod stranger;
+mod twins;
 
 use std::process::{Command, Output, Stdio};
 
