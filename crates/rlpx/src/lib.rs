@@ -138,8 +138,9 @@ pub use driver::BookError;
 #[cfg(feature = "tokio")]
 pub use driver::{
     ConfigError, ConnectError, Connection, Counts, Event, EventStream, FunctionProtocol, Held, Link,
-    MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, NodeInfo, Protocol,
-    ProtocolPeer, ProtocolSession, ProtocolVersion, Received, Server, ServerBuilder, bind_listener, protocol,
+    MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream,
+    NodeInfo, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received, Server, ServerBuilder,
+    bind_listener, protocol,
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};

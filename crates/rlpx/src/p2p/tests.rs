@@ -56,8 +56,8 @@ fn f14_lists_within_lists_in_any_place_of_a_base_message_need_no_stack() {
             for (place, is_read) in [false, false, true, true, false, true].into_iter().enumerate() {
                 assert_eq!(Hello::decode(&hello_with(place, &bomb)).is_ok(), is_read, "in place {place}");
             }
-            for offer in [list(&[&bomb, &[1]]), list(&[&[b'a'], &bomb]), list(&[&bomb])] {
-                let hello = Hello::decode(&hello_with(2, &list(&[&offer, &list(&[&[b'b'], &[7]])]))).unwrap();
+            for offer in [list(&[&bomb, &[1]]), list(&[b"a", &bomb]), list(&[&bomb])] {
+                let hello = Hello::decode(&hello_with(2, &list(&[&offer, &list(&[b"b", &[7]])]))).unwrap();
                 let names: Vec<&str> = hello.capabilities.iter().map(|offer| offer.name.as_str()).collect();
                 assert_eq!(names, ["b"]);
             }
