@@ -12,7 +12,7 @@ use identity::{NodeId, Prefix, PublicKey};
 use crate::{admission::Refusal, peer::PeerId};
 
 /// Who opened a connection, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
     /// The remote node.
     Inbound,
@@ -25,7 +25,7 @@ pub(crate) enum Origin {
 }
 
 /// Where a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Outbound: a name is looked up, or TCP connects.
     Dialing,
@@ -95,21 +95,21 @@ impl Entry {
         }
     }
 
+    const fn class(&self) -> Class {
+        Class { origin: self.origin, stage: self.stage, auth_arrived: self.auth_arrived }
+    }
+
     pub(crate) fn is_inbound(&self) -> bool {
-        self.origin == Origin::Inbound
+        self.class().is_inbound()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
-    }
-
-    fn is_pending(&self) -> bool {
-        self.stage != Stage::Established && !self.is_closing()
+        self.class().is_closing()
     }
 
     /// An inbound connection whose sender has proved a key and is no peer yet.
     pub(crate) fn is_newcomer(&self) -> bool {
-        self.is_inbound() && matches!(self.stage, Stage::Authenticated | Stage::Greeted | Stage::Introduced)
+        self.class().is_newcomer()
     }
 
     pub(crate) fn is_of_site(&self, site: Prefix) -> bool {
@@ -119,6 +119,32 @@ impl Entry {
     /// Whether any address of the connection is such.
     pub(crate) fn has_address(&self, is_such: impl Fn(IpAddr) -> bool) -> bool {
         self.addresses.iter().any(|address| is_such(address.ip()))
+    }
+}
+
+/// What connections are counted by: an event must not look at each of some thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    origin: Origin,
+    stage: Stage,
+    auth_arrived: bool,
+}
+
+impl Class {
+    fn is_inbound(&self) -> bool {
+        self.origin == Origin::Inbound
+    }
+
+    const fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    fn is_pending(&self) -> bool {
+        self.stage != Stage::Established && !self.is_closing()
+    }
+
+    fn is_newcomer(&self) -> bool {
+        self.is_inbound() && matches!(self.stage, Stage::Authenticated | Stage::Greeted | Stage::Introduced)
     }
 
     /// An inbound connection whose sender has proved nothing.
@@ -143,6 +169,8 @@ pub(crate) struct PeerSet {
     entries: BTreeMap<PeerId, Entry>,
     /// The connections of which the node is known, by it.
     by_node: BTreeSet<(NodeId, PeerId)>,
+    /// All connections, by what they are counted by.
+    by_class: BTreeMap<Class, BTreeSet<PeerId>>,
     started: u64,
 }
 
@@ -152,6 +180,7 @@ impl PeerSet {
         self.started += 1;
         let id = PeerId(self.started);
         self.by_node.extend(entry.node_id.map(|node_id| (node_id, id)));
+        self.by_class.entry(entry.class()).or_default().insert(id);
         self.entries.insert(id, entry);
         id
     }
@@ -161,7 +190,29 @@ impl PeerSet {
         if let Some(node_id) = entry.node_id {
             self.by_node.remove(&(node_id, id));
         }
+        self.leave_class(id, entry.class());
         Some(entry)
+    }
+
+    fn leave_class(&mut self, id: PeerId, class: Class) {
+        if let Some(ids) = self.by_class.get_mut(&class) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_class.remove(&class);
+            }
+        }
+    }
+
+    /// Changes what a connection is counted by.
+    fn reclassify(&mut self, id: PeerId, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let before = entry.class();
+        change(entry);
+        let after = entry.class();
+        if before != after {
+            self.leave_class(id, before);
+            self.by_class.entry(after).or_default().insert(id);
+        }
     }
 
     /// The node at the other end is known from now on.
@@ -179,19 +230,25 @@ impl PeerSet {
         self.entries.get(&id)
     }
 
+    /// Not for its stage, or for its auth: connections are counted by these.
     pub(crate) fn entry_mut(&mut self, id: PeerId) -> Option<&mut Entry> {
         self.entries.get_mut(&id)
     }
 
     /// Moves a connection to `stage`.
     pub(crate) fn advance(&mut self, now: Instant, id: PeerId, stage: Stage) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        self.reclassify(id, |entry| {
             entry.stage = stage;
             entry.since = now;
             if stage == Stage::Established {
                 entry.established_at = Some(now);
             }
-        }
+        });
+    }
+
+    /// The auth of an inbound connection has come.
+    pub(crate) fn note_auth(&mut self, id: PeerId) {
+        self.reclassify(id, |entry| entry.auth_arrived = true);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Entry)> {
@@ -218,8 +275,19 @@ impl PeerSet {
         self.with_node(node_id).next().is_some()
     }
 
-    fn count(&self, of: impl Fn(&Entry) -> bool) -> usize {
-        self.entries.values().filter(|entry| of(entry)).count()
+    /// The connections of every class that is `such`.
+    fn classes(&self, such: impl Fn(&Class) -> bool) -> impl Iterator<Item = &BTreeSet<PeerId>> {
+        self.by_class.iter().filter(move |(class, _)| such(class)).map(|(_, ids)| ids)
+    }
+
+    fn count(&self, such: impl Fn(&Class) -> bool) -> usize {
+        self.classes(such).map(BTreeSet::len).sum()
+    }
+
+    /// Those that a decision of ours, or the end of a hold, lets go on.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (PeerId, &Entry)> {
+        let waits = |class: &Class| matches!(class.stage, Stage::Authenticated | Stage::Introduced);
+        self.classes(waits).flatten().filter_map(|id| Some((*id, self.entries.get(id)?)))
     }
 
     /// How many connections there are, ending ones included.
@@ -228,55 +296,122 @@ impl PeerSet {
     }
 
     pub(crate) fn established(&self) -> usize {
-        self.count(|entry| entry.stage == Stage::Established)
+        self.count(|class| class.stage == Stage::Established)
     }
 
     pub(crate) fn inbound_established(&self) -> usize {
-        self.count(|entry| entry.stage == Stage::Established && entry.is_inbound())
+        self.count(|class| class.stage == Stage::Established && class.is_inbound())
     }
 
     pub(crate) fn outbound_established(&self) -> usize {
-        self.count(|entry| entry.stage == Stage::Established && !entry.is_inbound())
+        self.count(|class| class.stage == Stage::Established && !class.is_inbound())
     }
 
     pub(crate) fn half_open(&self) -> usize {
-        self.count(Entry::is_half_open)
+        self.count(Class::is_half_open)
     }
 
     pub(crate) fn dialing(&self) -> usize {
-        self.count(|entry| !entry.is_inbound() && entry.is_pending())
+        self.count(|class| !class.is_inbound() && class.is_pending())
     }
 
     /// Dials to nodes of the address book.
     pub(crate) fn dialing_known(&self) -> usize {
-        self.count(|entry| entry.origin == Origin::Known && entry.is_pending())
+        self.count(|class| class.origin == Origin::Known && class.is_pending())
     }
 
     pub(crate) fn closing_gracefully(&self) -> usize {
-        self.count(|entry| entry.stage == Stage::Closing { gracefully: true })
+        self.count(|class| class.stage == Stage::Closing { gracefully: true })
     }
 
     /// Connections from one site that have proved nothing.
     pub(crate) fn unproven_of(&self, site: Prefix) -> usize {
-        self.count(|entry| entry.is_unproven() && entry.is_of_site(site))
+        let unproven = self.classes(Class::is_unproven).flatten();
+        unproven.filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_of_site(site)).count()
     }
 
     /// The oldest connection whose auth is looked at, when there are more than `limit`.
     pub(crate) fn surplus_examined(&self, limit: usize) -> Option<PeerId> {
-        let mut examined = self.iter().filter(|(_, entry)| entry.is_examined());
-        let oldest = examined.next().map(|(id, _)| id);
-        oldest.filter(|_| examined.count() >= limit)
+        let surplus = self.count(Class::is_examined) > limit;
+        self.classes(Class::is_examined).filter_map(BTreeSet::first).min().copied().filter(|_| surplus)
     }
 
     /// The half-open connection that has waited longest.
     pub(crate) fn oldest_half_open(&self) -> Option<PeerId> {
-        self.iter().find(|(_, entry)| entry.is_half_open()).map(|(id, _)| id)
+        self.classes(Class::is_half_open).filter_map(BTreeSet::first).min().copied()
     }
 
     /// The oldest of the newcomers that are `such`, when there are more than `limit`.
     pub(crate) fn surplus_newcomer(&self, limit: usize, such: impl Fn(&Entry) -> bool) -> Option<PeerId> {
-        let mut newcomers = self.iter().filter(|(_, entry)| entry.is_newcomer() && such(entry));
-        let oldest = newcomers.next().map(|(id, _)| id);
-        oldest.filter(|_| newcomers.count() >= limit)
+        let newcomers = self.classes(Class::is_newcomer).flatten().copied();
+        let mut found = newcomers.filter(|id| self.entries.get(id).is_some_and(&such));
+        let (mut oldest, mut count) = (found.next()?, 1usize);
+        for id in found {
+            (oldest, count) = (oldest.min(id), count + 1);
+        }
+        (count > limit).then_some(oldest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::{NodeKey, Now};
+    use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+
+    use super::*;
+
+    const STAGES: [Stage; 8] = [
+        Stage::Dialing,
+        Stage::Handshaking,
+        Stage::Authenticated,
+        Stage::Greeted,
+        Stage::Introduced,
+        Stage::Established,
+        Stage::Closing { gracefully: false },
+        Stage::Closing { gracefully: true },
+    ];
+
+    #[expect(clippy::disallowed_methods, reason = "a test's starting point in time")]
+    fn start() -> Instant {
+        Now::system().instant
+    }
+
+    #[test]
+    fn whatever_happens_to_connections_each_is_counted_by_what_it_is() {
+        let (now, mut rng) = (start(), ChaCha8Rng::seed_from_u64(5));
+        let remote = NodeKey::from_bytes(&[1; 32]).unwrap().public_key();
+        let mut set = PeerSet::default();
+        let mut all = Vec::new();
+        for _ in 0..5_000 {
+            match rng.random_range(0..10) {
+                0 => all.push(set.insert(Entry::inbound(now, "10.1.2.3:4".parse().unwrap()))),
+                1 => {
+                    let origin = [Origin::Dynamic, Origin::Known, Origin::Static][rng.random_range(0..3)];
+                    all.push(set.insert(Entry::outbound(now, origin, remote)));
+                }
+                2 if !all.is_empty() => {
+                    let id = all.swap_remove(rng.random_range(0..all.len()));
+                    assert!(set.remove(id).is_some() && set.remove(id).is_none());
+                }
+                3 if !all.is_empty() => set.note_auth(all[rng.random_range(0..all.len())]),
+                _ if !all.is_empty() => {
+                    set.advance(now, all[rng.random_range(0..all.len())], STAGES[rng.random_range(0..8)]);
+                }
+                _ => {}
+            }
+            let count = |such: &dyn Fn(&Entry) -> bool| set.iter().filter(|(_, entry)| such(entry)).count();
+            assert_eq!(set.established(), count(&|entry| entry.stage == Stage::Established));
+            assert_eq!(set.half_open(), count(&|entry| entry.class().is_half_open()));
+            assert_eq!(set.dialing(), count(&|entry| !entry.is_inbound() && entry.class().is_pending()));
+            assert_eq!(set.by_class.values().map(BTreeSet::len).sum::<usize>(), set.len());
+            let oldest = set.iter().find(|(_, entry)| entry.class().is_half_open()).map(|(id, _)| id);
+            assert_eq!(set.oldest_half_open(), oldest);
+            let mut newcomers = set.iter().filter(|(_, entry)| entry.class().is_newcomer()).map(|(id, _)| id);
+            let (oldest, more) = (newcomers.next(), newcomers.count());
+            assert_eq!(set.surplus_newcomer(7, |_| true), oldest.filter(|_| more >= 7));
+        }
+        assert!(all.len() > 100 && set.by_class.len() > 20, "{} in {}", all.len(), set.by_class.len());
+        all.into_iter().for_each(|id| assert!(set.remove(id).is_some()));
+        assert!(set.entries.is_empty() && set.by_node.is_empty() && set.by_class.is_empty());
     }
 }

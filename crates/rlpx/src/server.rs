@@ -27,7 +27,7 @@ use crate::{
     expiring::Expiring,
     p2p::DisconnectReason,
     peer::PeerId,
-    peer_set::{PeerSet, Stage},
+    peer_set::PeerSet,
     rotation::Rotation,
     server_config::{MAX_STATIC_PEERS, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, ServerConfig},
     standing::Standings,
@@ -194,11 +194,12 @@ impl Server {
         if self.shutting_down {
             return None;
         }
-        let holds = self.peers.iter().filter_map(|(id, _)| match self.admission().judge(now.instant, id) {
-            Some(Decision::Hold(until)) => until,
-            Some(Decision::Pass | Decision::Refuse(..)) => Some(now.instant),
-            None => None,
-        });
+        let holds =
+            self.peers.waiting().filter_map(|(id, _)| match self.admission().judge(now.instant, id) {
+                Some(Decision::Hold(until)) => until,
+                Some(Decision::Pass | Decision::Refuse(..)) => Some(now.instant),
+                None => None,
+            });
         let banned_until = |node_id| self.bans.end_of_node(now.instant, node_id);
         let is_busy = |node_id| self.peers.involves(node_id);
         let statics = self.dialer.next_static(now.instant, is_busy, banned_until);
@@ -221,9 +222,7 @@ impl Server {
         self.throttle.expire(now.instant);
         self.bans.expire(now.instant);
         self.standings.expire(now.instant);
-        let waits = |stage| matches!(stage, Stage::Authenticated | Stage::Introduced);
-        let waiting = self.peers.iter().filter(|(_, entry)| waits(entry.stage));
-        let waiting: BTreeSet<NodeId> = waiting.filter_map(|(_, entry)| entry.node_id).collect();
+        let waiting: BTreeSet<NodeId> = self.peers.waiting().filter_map(|(_, entry)| entry.node_id).collect();
         for node_id in waiting {
             self.settle(now, node_id);
         }

@@ -102,9 +102,7 @@ impl Server {
     /// The auth of a connection that came in is there: its sender did something, so it no longer makes room for who says
     /// nothing. Whoever sends more auths than there is time to look at loses the oldest, as the pool of curve jobs has it.
     pub fn handle_auth(&mut self, now: Now, id: PeerId) {
-        if let Some(entry) = self.peers.entry_mut(id) {
-            entry.auth_arrived = true;
-        }
+        self.peers.note_auth(id);
         if let Some(oldest) = self.peers.surplus_examined(MAX_EXAMINED) {
             self.note(oldest, Refusal::Evicted);
             self.abort(now, oldest);
