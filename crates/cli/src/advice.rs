@@ -51,6 +51,9 @@ const fn for_error(error: &SessionError) -> &'static str {
             "something listens there but does not answer as a node: check the port"
         }
         SessionError::TimedOut(_) => "the node has gone silent: check the line between the two",
+        SessionError::Exhausted => {
+            "let this program open more files (ulimit -n), or free ports on this machine"
+        }
         SessionError::Stalled(_) => "a protocol of ours takes no messages: look into that",
         SessionError::Eof | SessionError::Io(_) => {
             "the node hung up without a word: it may have another key than the URL names, be full, or refuse our address"

@@ -70,6 +70,8 @@ identity::labels! {
         ControlFull = "control_full",
         /// The system gave us no connection: too many open files, no memory.
         AcceptFailed = "accept_failed",
+        /// The system had nothing to dial with: no port, too many open files, no memory.
+        DialFailed = "dial_failed",
     }
 }
 

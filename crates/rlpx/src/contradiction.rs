@@ -158,6 +158,7 @@ impl ServerConfig {
         let intervals = [
             ("redial.first", times.redial.first, "redial.max", times.redial.max),
             ("static_redial.first", times.static_redial.first, "static_redial.max", times.static_redial.max),
+            ("shortage.first", times.shortage.first, "shortage.max", times.shortage.max),
             ("rotation.min_interval", rotation.min_interval, "rotation.max_interval", rotation.max_interval),
         ];
         if let Some((shorter, from, longer, to)) = intervals.into_iter().find(|(_, from, _, to)| from > to) {

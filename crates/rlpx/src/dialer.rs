@@ -23,6 +23,7 @@ use crate::{
         MAX_REDIAL_RECORDS, MAX_STATIC_PEERS, REDIAL_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION, ServerConfig,
         ServerTimes,
     },
+    shortage::Shortage,
 };
 
 /// A node that may be worth a dial, whoever found it.
@@ -119,6 +120,10 @@ pub(crate) struct Dialer {
     sites: Expiring<(Prefix, u8)>,
     window: Option<(Instant, usize)>,
     families: FamilyHistory,
+    /// Whether anybody was reached by IPv6 yet.
+    knows_v6: bool,
+    /// Whether this system has something to dial with.
+    pub(crate) shortage: Shortage,
     /// None for an owner without an address book.
     pub(crate) known: Option<Known>,
     rng: ChaCha8Rng,
@@ -133,6 +138,8 @@ impl Dialer {
             sites: Expiring::new(MAX_DIALED_ADDRESSES),
             window: None,
             families: FamilyHistory::default(),
+            knows_v6: false,
+            shortage: Shortage::default(),
             known: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
@@ -333,6 +340,38 @@ impl Dialer {
     /// How many nodes and addresses are on record.
     pub(crate) fn record_count(&self) -> usize {
         self.redials.len() + self.hosts.len() + self.sites.len()
+    }
+}
+
+/// This system's part in dials.
+impl Dialer {
+    /// A dial to `ip` that began then has reached somebody.
+    pub(crate) fn handle_reached(&mut self, began: Instant, ip: IpAddr) {
+        self.knows_v6 |= ip.is_ipv6();
+        self.shortage.handle_passed(began);
+    }
+
+    /// A dial to `addresses` that began then has reached nobody. Whether that is this system's fault: then the node need
+    /// not rest for it, and all dials pause.
+    pub(crate) fn handle_unreached(
+        &mut self,
+        now: Instant,
+        times: &ServerTimes,
+        (node_id, addresses): (NodeId, &[SocketAddr]),
+        (began, end): (Instant, &SessionEnd),
+    ) -> bool {
+        let is_exhausted = *end == SessionEnd::Broken(SessionError::Exhausted);
+        // A machine without IPv6 says of each such address that it has none of its own to go with it.
+        let may_lack_v6 = !self.knows_v6 && addresses.iter().all(SocketAddr::is_ipv6);
+        if !is_exhausted || may_lack_v6 {
+            self.shortage.handle_passed(began);
+            return false;
+        }
+        self.shortage.handle_failed(now, &times.shortage);
+        if let Some(redial) = self.redials.find(now, &node_id).copied() {
+            self.record_redial(node_id, Redial { not_before: now, ..redial });
+        }
+        true
     }
 }
 

@@ -210,6 +210,9 @@ pub enum SessionError {
     /// The stream broke.
     #[error("the connection broke: {0}")]
     Io(io::ErrorKind),
+    /// This system had no port, no file handle or no memory to dial with; no fault of the peer's.
+    #[error("this system has no port, file handle or memory for another connection")]
+    Exhausted,
     /// The peer disconnected.
     #[error("disconnected by the peer: {0}")]
     Remote(DisconnectReason),
@@ -221,7 +224,9 @@ impl SessionError {
         match self {
             Self::Malformed(_) | Self::Misbehaved(_) | Self::Incompatible(_) | Self::Stalled(_) => true,
             Self::TimedOut(wait) => !matches!(wait, Wait::Write),
-            Self::Handshake(_) | Self::Mac | Self::Eof | Self::Io(_) | Self::Remote(_) => false,
+            Self::Handshake(_) | Self::Mac | Self::Eof | Self::Io(_) | Self::Exhausted | Self::Remote(_) => {
+                false
+            }
         }
     }
 
@@ -255,8 +260,8 @@ impl SessionError {
                 Wait::Memory => Reject::BudgetWait,
                 Wait::Pace => Reject::BudgetPace,
             },
-            // The server counts a stall among its refusals.
-            Self::Stalled(_) | Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
+            // The server counts a stall and a shortage among its refusals.
+            Self::Stalled(_) | Self::Exhausted | Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
         })
     }
 }
@@ -279,9 +284,11 @@ impl DecodeError {
 impl From<&SessionError> for DisconnectReason {
     fn from(error: &SessionError) -> Self {
         match error {
-            SessionError::Handshake(_) | SessionError::Mac | SessionError::Eof | SessionError::Io(_) => {
-                Self::NetworkError
-            }
+            SessionError::Handshake(_)
+            | SessionError::Mac
+            | SessionError::Eof
+            | SessionError::Io(_)
+            | SessionError::Exhausted => Self::NetworkError,
             SessionError::Malformed(_) | SessionError::Misbehaved(_) => Self::ProtocolError,
             SessionError::Incompatible(error) => match error {
                 Incompatibility::NothingShared => Self::UselessPeer,

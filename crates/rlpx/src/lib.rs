@@ -101,6 +101,7 @@ mod rtt;
 pub mod server;
 mod server_config;
 mod session;
+mod shortage;
 mod snappy;
 mod standing;
 #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "a driver writes it"))]

@@ -205,14 +205,15 @@ impl Server {
         let statics = self.dialer.next_static(now.instant, is_busy, banned_until);
         // One that became due while its owner was busy with something else.
         let overdue = self.static_to_dial(now).map(|_| now.instant);
-        let budget = (self.dial_slots() > 0).then(|| self.dialer.budget_end()).flatten();
+        let budget = (self.dial_slots(now) > 0).then(|| self.dialer.budget_end()).flatten();
         let budget = budget.filter(|end| *end > now.instant);
         holds
             .chain(statics)
             .chain(overdue)
             .chain(budget)
             .chain(self.rotation.due())
-            .chain(self.next_known())
+            .chain(self.next_known(now))
+            .chain(self.dialer.shortage.ends_at(now.instant))
             .min()
     }
 

@@ -153,6 +153,8 @@ pub struct ServerTimes {
     pub unsuitable: Duration,
     /// Before a lost static peer is dialed again. Default: 1 s (go-ethereum 35 s) to 2 min.
     pub static_redial: RedialTimes,
+    /// How long all dials pause when this system has no port, file handle or memory for another. Default: 1 s to 30 s.
+    pub shortage: RedialTimes,
     /// How long one of two simultaneous connections with a node waits for the other before its own Hello. Default: 500 ms,
     /// above any round trip on earth, so that a peer that takes the first of two has answered by then.
     pub hold: Duration,
@@ -168,7 +170,7 @@ pub struct ServerTimes {
     pub book: BookTimes,
 }
 
-/// How long a node is left alone that could not be reached, or was lost: twice as long with each failure.
+/// How long a node, or the network, is left alone after a failure: twice as long with each further one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedialTimes {
     /// The first delay.
@@ -237,6 +239,7 @@ impl Default for ServerTimes {
             redial: RedialTimes { first: Duration::from_secs(35), max: Duration::from_secs(3_600) },
             unsuitable: Duration::from_secs(3_600),
             static_redial: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(120) },
+            shortage: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             hold: Duration::from_millis(500),
             protocol_stall: Duration::from_secs(5),
             shutdown: Duration::from_secs(4),

@@ -58,6 +58,10 @@ impl Dial {
         match connected {
             Ok(Ok((stream, address))) => self.introduce(stream, address).await,
             Err(_) => SessionEnd::Broken(SessionError::Io(io::ErrorKind::TimedOut)),
+            Ok(Err(error)) if is_shortage(&error) => {
+                tracing::debug!(%error, "this system has nothing to dial with");
+                SessionEnd::Broken(SessionError::Exhausted)
+            }
             Ok(Err(error)) => SessionEnd::Broken(SessionError::Io(error.kind())),
         }
     }
@@ -109,6 +113,26 @@ impl Attempts for OverTcp<'_> {
     }
 }
 
+/// What connect(2) and socket(2) say for want of something that is this system's: no file handle left for the process, or
+/// for all of them, and no memory for the socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SHORTAGES: [i32; 3] = [24, 23, 105];
+/// The same on the BSDs and macOS.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+const SHORTAGES: [i32; 3] = [24, 23, 55];
+/// The same of Winsock: WSAEMFILE, WSAENOBUFS.
+#[cfg(windows)]
+const SHORTAGES: [i32; 2] = [10_024, 10_055];
+#[cfg(not(any(unix, windows)))]
+const SHORTAGES: [i32; 0] = [];
+
+/// Whether a connection failed for want of something that is this system's and not the node's. No port is left when the
+/// address that is not available is our own.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+        || error.raw_os_error().is_some_and(|code| SHORTAGES.contains(&code))
+}
+
 /// Carries a race out: who connects first wins, the others are dropped.
 async fn race<A: Attempts>(
     addresses: Vec<SocketAddr>,
@@ -116,7 +140,7 @@ async fn race<A: Attempts>(
 ) -> io::Result<(A::Stream, SocketAddr)> {
     let mut race = Race::new(now().instant, addresses);
     let mut running = JoinSet::new();
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut failure: Option<io::Error> = None;
     loop {
         while let Some(address) = race.start_due(now().instant) {
             if attempts.may_try(address).await {
@@ -127,18 +151,85 @@ async fn race<A: Attempts>(
             }
         }
         if race.is_lost() {
-            return Err(failure);
+            // None may be tried: called off, as it were.
+            return Err(failure.unwrap_or(io::ErrorKind::ConnectionAborted.into()));
         }
         tokio::select! {
             Some(joined) = running.join_next() => match joined {
                 Ok((address, Ok(stream))) => return Ok((stream, address)),
                 Ok((_, Err(error))) => {
-                    failure = error;
+                    // One that got as far as the network says more than one that did not.
+                    failure = failure.filter(|known| is_shortage(&error) && !is_shortage(known)).or(Some(error));
                     race.handle_failed(now().instant);
                 }
                 Err(_) => race.handle_failed(now().instant),
             },
             () = sleep_until_some(race.next_start().map(Instant::from_std)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attempts that end as the script says, in the order in which they are made; beyond it none may be made.
+    struct Scripted(std::collections::VecDeque<io::Error>);
+
+    impl Attempts for Scripted {
+        type Stream = ();
+
+        async fn may_try(&mut self, _: SocketAddr) -> bool {
+            !self.0.is_empty()
+        }
+
+        fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<()>> + Send + 'static {
+            let error = self.0.get(usize::from(address.port())).map(copy);
+            async move { Err(error.unwrap_or(io::ErrorKind::Other.into())) }
+        }
+    }
+
+    fn copy(error: &io::Error) -> io::Error {
+        error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error)
+    }
+
+    async fn outcome(errors: Vec<io::Error>) -> io::Error {
+        let addresses = (0..errors.len().max(1)).map(|port| SocketAddr::from(([127, 0, 0, 1], port as u16)));
+        race(addresses.collect(), Scripted(errors.into())).await.map(|_| ()).expect_err("every attempt fails")
+    }
+
+    #[tokio::test]
+    async fn o04_a_dial_failed_for_want_of_something_here_only_if_no_attempt_got_as_far_as_the_network() {
+        let starved = || io::Error::from_raw_os_error(SHORTAGES[0]);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let no_port = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let rows = [
+            (vec![starved()], true),
+            (vec![no_port()], true),
+            (vec![refused()], false),
+            (vec![refused(), starved()], false),
+            (vec![starved(), refused()], false),
+            (vec![starved(), no_port(), starved()], true),
+            (vec![starved(), refused(), no_port()], false),
+            // None may be made: the bans of this server are no shortage.
+            (vec![], false),
+        ];
+        for (number, (errors, expected)) in rows.into_iter().enumerate() {
+            let error = outcome(errors).await;
+            assert_eq!(is_shortage(&error), expected, "row {number}: {error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn o04_errors_of_the_network_are_no_shortage() {
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
+        for code in [24, 23, 105, 12, 99] {
+            assert!(is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        // ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, ECONNRESET, EACCES, EADDRINUSE.
+        for code in [111, 113, 101, 110, 104, 13, 98] {
+            assert!(!is_shortage(&io::Error::from_raw_os_error(code)), "{code}");
         }
     }
 }

@@ -91,7 +91,10 @@ impl Server {
 
     /// A dial to one address has reached somebody.
     pub fn handle_connected(&mut self, now: Now, id: PeerId) {
-        if self.peers.entry(id).is_some_and(|entry| entry.stage == Stage::Dialing) {
+        if let Some(entry) = self.peers.entry(id).filter(|entry| entry.stage == Stage::Dialing) {
+            if let Some(address) = entry.addresses.first() {
+                self.dialer.handle_reached(entry.since, address.ip());
+            }
             self.peers.advance(now.instant, id, Stage::Handshaking);
             if let Some(known) = &mut self.dialer.known {
                 known.book.handle_reached(now);
@@ -159,6 +162,7 @@ impl Server {
     /// A connection, or an attempt at one, is gone: called exactly once for each number.
     pub fn handle_closed(&mut self, now: Now, id: PeerId, end: &SessionEnd) {
         let Some(entry) = self.peers.remove(id) else { return };
+        let is_starved = self.is_starved(now, &entry, end);
         if entry.is_inbound() && end.is_own_key() {
             self.counts.refusals.add(Refusal::OwnKey);
             self.outputs.extend(entry.addresses.first().copied().map(Output::KeyInUse));
@@ -171,7 +175,7 @@ impl Server {
         if let Some(node_id) = entry.node_id {
             // A second connection that we refused says nothing: the first one's end does.
             let refused = SessionEnd::Local { reason: DisconnectReason::AlreadyConnected, error: None };
-            if !self.peers.has_node(node_id) && *end != refused {
+            if !self.peers.has_node(node_id) && *end != refused && !is_starved {
                 let lasted = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
                 let parted = Parted { end, dialed: !entry.is_inbound(), lasted };
                 self.note_parting(now, node_id, &parted);

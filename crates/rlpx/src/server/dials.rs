@@ -9,6 +9,7 @@ use super::{Output, Server};
 use crate::{
     admission::Refusal,
     dialer::{Candidate, may_dial},
+    error::SessionEnd,
     peer::PeerId,
     peer_set::{Entry, Origin, Stage},
 };
@@ -17,21 +18,26 @@ use crate::{
 impl Server {
     /// How many candidates are wanted now: pull no more from whoever finds them.
     pub fn wanted_candidates(&self, now: Now) -> usize {
-        self.dial_slots().min(self.dialer.candidate_budget(now.instant))
+        self.dial_slots(now).min(self.dialer.candidate_budget(now.instant))
     }
 
     /// Free slots for dials to candidates: twice as many as peers are missing, since half of all dials fail.
-    pub(super) fn dial_slots(&self) -> usize {
+    pub(super) fn dial_slots(&self, now: Now) -> usize {
         if self.shutting_down || self.config.no_discovered_dials || self.is_full() {
             return 0;
         }
-        self.dial_capacity().saturating_sub(self.peers.dialing())
+        self.dial_capacity(now).saturating_sub(self.peers.dialing())
     }
 
     /// Dials that may be under way now.
-    pub(super) fn dial_capacity(&self) -> usize {
+    pub(super) fn dial_capacity(&self, now: Now) -> usize {
         let missing = self.config.max_dialed().saturating_sub(self.peers.outbound_established());
-        missing.saturating_mul(2).min(self.config.max_dials)
+        missing.saturating_mul(2).min(self.max_dials(now))
+    }
+
+    /// Dials that may be under way by what was set, and by what this system has to dial with.
+    fn max_dials(&self, now: Now) -> usize {
+        self.dialer.shortage.limit(now.instant, self.config.max_dials)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -126,7 +132,7 @@ impl Server {
 
     /// A static peer that is due and may be dialed.
     pub(super) fn static_to_dial(&self, now: Now) -> Option<Enode> {
-        if self.shutting_down || self.peers.dialing() >= self.config.max_dials {
+        if self.shutting_down || self.peers.dialing() >= self.max_dials(now) {
             return None;
         }
         let pointless = |node_id| {
@@ -135,6 +141,17 @@ impl Server {
                 || (self.is_full() && !self.trusted.contains(&node_id))
         };
         self.dialer.due_static(now.instant, pointless)
+    }
+
+    /// A connection of ours is over. Whether it is a dial that failed because this system had nothing to dial with.
+    pub(super) fn is_starved(&mut self, now: Now, entry: &Entry, end: &SessionEnd) -> bool {
+        let (Some(node_id), Stage::Dialing) = (entry.node_id, entry.stage) else { return false };
+        let (goal, outcome) = ((node_id, entry.addresses.as_slice()), (entry.since, end));
+        let is_starved = self.dialer.handle_unreached(now.instant, &self.config.times, goal, outcome);
+        if is_starved {
+            self.counts.refusals.add(Refusal::DialFailed);
+        }
+        is_starved
     }
 
     /// Puts a dial out, to `addresses` in this order. The first counts from now on for candidates at the same host and

@@ -46,21 +46,21 @@ impl Server {
     }
 
     /// Free slots for dials to known nodes.
-    fn known_slots(&self) -> usize {
-        let half = self.dial_capacity().div_ceil(2);
-        self.dial_slots().min(half.saturating_sub(self.peers.dialing_known()))
+    fn known_slots(&self, now: Now) -> usize {
+        let half = self.dial_capacity(now).div_ceil(2);
+        self.dial_slots(now).min(half.saturating_sub(self.peers.dialing_known()))
     }
 
     /// When known nodes are looked at again, if there is room for one.
-    pub(super) fn next_known(&self) -> Option<std::time::Instant> {
+    pub(super) fn next_known(&self, now: Now) -> Option<std::time::Instant> {
         let known = self.dialer.known.as_ref()?;
-        let look = (known.book.len() > 0 && self.known_slots() > 0).then_some(known.next_look);
+        let look = (known.book.len() > 0 && self.known_slots(now) > 0).then_some(known.next_look);
         look.into_iter().chain(known.book.next_timeout()).min()
     }
 
     /// Dials the best known nodes that may be dialed now.
     pub(super) fn dial_known(&mut self, now: Now) {
-        let mut slots = self.known_slots();
+        let mut slots = self.known_slots(now);
         if slots == 0 || !self.dialer.is_time_to_look(now.instant) {
             return;
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use identity::PublicKey;
 use rlpx::{
     BookChanges, BookEntry, BookTimes, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes,
-    SessionEnd, Verdict, server::Output,
+    SessionEnd, SessionError, Verdict, server::Output,
 };
 
 use crate::story::{BROKEN, Story, candidate, enode, far, key, next_dial};
@@ -268,4 +268,18 @@ fn a_known_node_is_dialed_first_where_it_answered_last() {
     let outputs = story.outputs();
     let [Output::Connect { addresses, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(*addresses, [v4, v6]);
+}
+
+#[test]
+fn o04_a_known_node_that_is_not_reached_for_want_of_ports_here_is_not_forgotten() {
+    let mut story = Story::new(ServerConfig::default());
+    // Somebody is here all the time: what fails then is a node's own fault, as a rule.
+    story.come_in(50);
+    story.server.open_book(story.now, book_after(&[(1, "10.0.0.1", 5)]));
+    for round in 0..40 {
+        let (_, (id, remote)) = next_dial(&mut story, Duration::from_secs(60)).expect("it is dialed");
+        assert_eq!((remote, story.server.known_count()), (key(1), 1), "round {round}");
+        story.close(id, SessionEnd::Broken(SessionError::Exhausted));
+    }
+    assert_eq!((story.server.known_count(), story.count(Refusal::DialFailed)), (1, 40));
 }

@@ -9,6 +9,7 @@ mod dials;
 mod known;
 mod owner;
 mod privileges;
+mod shortages;
 mod story;
 mod turnover;
 mod two_addresses;

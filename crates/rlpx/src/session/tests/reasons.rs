@@ -85,6 +85,7 @@ fn each_cause_has_its_reason() {
         (E::TimedOut(Wait::Memory), R::TooManyPeers),
         (E::TimedOut(Wait::Pace), R::ReadTimeout),
         (E::Stalled(CapabilityName::new("chat").unwrap()), R::Requested),
+        (E::Exhausted, R::NetworkError),
         (E::Eof, R::NetworkError),
         (E::Io(ErrorKind::ConnectionReset), R::NetworkError),
         (E::Remote(R::Quitting), R::Quitting),
