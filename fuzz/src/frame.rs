@@ -59,8 +59,8 @@ const CHAT_LEN: usize = 3 * MAX_READ_CHUNK;
 const TINY_LEN: usize = 100;
 /// What the peer has on its way at most, in bytes; further steps are not looked at.
 const MAX_WIRE_LEN: usize = 4 * CHAT_LEN;
-/// Turns that a session may take for no bytes of the peer's, to put out its own.
-const STEPS_FOR_NOTHING: usize = 8;
+/// Turns that a session may take in a step for no bytes of the peer's, to put out its own.
+const MAX_OWN_TURNS: usize = 16;
 /// What a step makes a message of `LONG` longer by.
 const LONG_UNIT: usize = 8;
 /// When it begins, in seconds since 1970.
@@ -77,7 +77,8 @@ pub fn run(data: &[u8]) -> Verdict {
         if input.is_empty() || scene.end.end.is_some() || scene.wire.len() > MAX_WIRE_LEN {
             break;
         }
-        scene.step(&mut input);
+        // What is read counts by itself, against its length.
+        steps::within(MAX_OWN_TURNS, || scene.step(&mut input));
         scene.check();
     }
     scene.verdict()
@@ -243,7 +244,7 @@ impl Scene {
         let piece = if cut == 0 { usize::MAX } else { cut.into() };
         let before = self.config.rejects.total();
         // Each read of a byte or more, each frame, and each byte of a Hello.
-        let limit = 3 * self.wire.len() + STEPS_FOR_NOTHING;
+        let limit = 3 * self.wire.len() + MAX_OWN_TURNS;
         let (len, _) = steps::within(limit, || self.end.read(self.now, &self.wire, piece));
         self.wire.drain(..len);
         self.read_len += len;

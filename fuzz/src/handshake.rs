@@ -76,17 +76,21 @@ pub fn run(data: &[u8]) -> Verdict {
     let mut bytes = packet(flags, under_test, peer, &mut input);
     let packet_len = bytes.len();
     bytes.extend_from_slice(input.rest());
-    steps::within(2 * bytes.len() + MAX_TRIPS, || deliver(now, &mut end, &bytes, &cuts));
-    if end.remote.is_some() {
-        check_authenticated(now, &mut end, packet_len, bytes.len());
-        return Verdict::Accepted;
-    }
-    let unsaid = end.session.queued() - said as u64;
-    if end.end.is_none() {
-        end.session.handle_eof(now);
-        end.drain(now);
-    }
-    check_refused(&mut end, unsaid, &config)
+    let limit = 2 * bytes.len() + MAX_TRIPS;
+    let (verdict, _) = steps::within(limit, || {
+        deliver(now, &mut end, &bytes, &cuts);
+        if end.remote.is_some() {
+            check_authenticated(now, &mut end, packet_len, bytes.len());
+            return Verdict::Accepted;
+        }
+        let unsaid = end.session.queued() - said as u64;
+        if end.end.is_none() {
+            end.session.handle_eof(now);
+            end.drain(now);
+        }
+        check_refused(&mut end, unsaid, &config)
+    });
+    verdict
 }
 
 /// What the peer sends.
