@@ -88,7 +88,7 @@ enum Trouble {
 /// table "meta":  "format" -> u32, 1
 /// table "nodes": node id (32 bytes) -> BookEntry
 /// ```
-pub(super) struct BookFile(Database);
+pub(super) struct BookFile(Option<Database>);
 
 impl BookFile {
     /// Opens the file, or makes it, readable for its owner alone, and its directory. What is in it.
@@ -114,18 +114,22 @@ impl BookFile {
         let file = open_file(path).map_err(Trouble::Io)?;
         let backend = FileBackend::new(file)?;
         let database = Builder::new().set_cache_size(CACHE_LEN).create_with_backend(backend)?;
-        let book = Self(database);
+        let book = Self(Some(database));
         book.check_format()?;
         let entries = book.read()?;
         Ok((book, entries))
     }
 
+    fn database(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+
     /// Takes a new database for its own; whatever else is not of this format is refused.
     fn check_format(&self) -> Result<(), Trouble> {
-        let reading = self.0.begin_read().map_err(damaged)?;
+        let reading = self.database().begin_read().map_err(damaged)?;
         let mut tables = reading.list_tables().map_err(damaged)?.peekable();
         if tables.peek().is_none() {
-            let writing = self.0.begin_write().map_err(damaged)?;
+            let writing = self.database().begin_write().map_err(damaged)?;
             writing.open_table(META).map_err(damaged)?.insert(FORMAT_KEY, FORMAT).map_err(damaged)?;
             writing.open_table(NODES).map_err(damaged)?;
             return writing.commit().map_err(damaged);
@@ -142,7 +146,7 @@ impl BookFile {
     }
 
     fn read(&self) -> Result<Vec<BookEntry>, Trouble> {
-        let reading = self.0.begin_read().map_err(damaged)?;
+        let reading = self.database().begin_read().map_err(damaged)?;
         let nodes = reading.open_table(NODES).map_err(damaged)?;
         let mut entries = Vec::new();
         // No more were ever written; who writes more by hand has them left out.
@@ -158,9 +162,18 @@ impl BookFile {
     }
 }
 
+/// Closing writes what is behind the tables. Where that is damaged, which no table shows, it can panic: that ends nothing
+/// but the closing.
+impl Drop for BookFile {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
 impl BookStore for BookFile {
     fn write(&self, changes: &BookChanges) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let writing = self.0.begin_write()?;
+        let writing = self.database().begin_write()?;
         {
             let mut nodes = writing.open_table(NODES)?;
             if changes.whole {

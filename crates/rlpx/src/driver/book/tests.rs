@@ -126,6 +126,7 @@ fn d02_what_is_no_address_book_is_refused_and_left_as_it_is() {
 
 #[test]
 fn d02_a_damaged_file_is_an_error_or_a_book_and_never_a_panic() {
+    const BLOCK: usize = 64;
     let (_dir, path) = place();
     let (file, _) = BookFile::open(&path).unwrap();
     file.write(&kept(0..40)).unwrap();
@@ -146,10 +147,9 @@ fn d02_a_damaged_file_is_an_error_or_a_book_and_never_a_panic() {
             Err(_) => panic!("{what}: a panic"),
         }
     };
-    for start in
-        (0..whole.len()).step_by(512).filter(|start| whole[*start..].iter().take(512).any(|it| *it != 0))
-    {
-        let end = (start + 512).min(whole.len());
+    let blocks = (0..whole.len()).step_by(BLOCK);
+    for start in blocks.filter(|start| whole[*start..].iter().take(BLOCK).any(|it| *it != 0)) {
+        let end = (start + BLOCK).min(whole.len());
         let mut bad = whole.clone();
         bad[start..end].fill(0);
         judge(&bad, &format!("zeros at {start}"));
