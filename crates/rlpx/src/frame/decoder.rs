@@ -124,9 +124,5 @@ pub(crate) fn decode_code(content: &[u8]) -> Result<(u64, usize), SessionError> 
     let item = rlp::Rlp::new(content);
     let len = item.payload_info().map_err(|_| malformed(Fault::Missing))?.total();
     let code = item.as_val().map_err(|_| malformed(Fault::Rlp))?;
-    // The reader takes a bare zero byte for a number; only 0x80 is canonical.
-    if content.first() == Some(&0) {
-        return Err(malformed(Fault::Rlp));
-    }
     Ok((code, len))
 }
