@@ -157,6 +157,34 @@ pub use standing::Verdict;
 pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};
 pub use tally::{CodeTraffic, MAX_COUNTED_CODES, ProtocolTraffic, Volume};
 
+/// Every limit and every wait on one page. Those that can be set are fields: of [`ServerConfig`] with [`Slots`], [`RateLimits`]
+/// and [`ServerTimes`], of [`Timeouts`], and a message's length of [`Protocol::max_message_len`];
+/// each names its default. These cannot be set: what the documentation of the whole promises rests on them.
+pub mod limits {
+    pub use crate::address_book::{
+        MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_BOOK_ENTRIES_PER_SITE, MAX_ENTRY_LEN,
+    };
+    pub use crate::config::{
+        BUDGET_RESERVE, FRAME_BYTES_PER_SECOND, FREE_INFLATION, FREE_LEN, INFLATION_BURST,
+        INFLATION_BYTES_PER_SECOND, LATE_WAIT, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN,
+        MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, MAX_READ_CHUNK, MAX_RESERVED_MESSAGES, MAX_WRITE_KEPT,
+        MIN_READ_CHUNK, PING_BURST, PING_REFILL, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN,
+        QUIET_LEN, QUIET_TIME, SEAL_APART_LEN, SHORTAGE_PACE_TIME, SHORTAGE_STEP, WRITE_HIGH_WATER,
+    };
+    #[cfg(feature = "tokio")]
+    pub use crate::driver::{
+        MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES,
+    };
+    pub use crate::race::ATTEMPT_DELAY;
+    pub use crate::server_config::{
+        CANDIDATE_WINDOW, MAX_BAN, MAX_BANS, MAX_CANDIDATES_PER_WINDOW, MAX_DIAL_ADDRESSES,
+        MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE,
+        MAX_NEWCOMERS, MAX_NEWCOMERS_PER_SOURCE, MAX_REDIAL_RECORDS, MAX_STANDINGS, MAX_STATIC_PEERS,
+        MAX_STRIKES, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, MIN_RATE, PEERS_PER_PROTECTED, REDIAL_MEMORY,
+        REPORT_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION,
+    };
+}
+
 /// Unit tests measure what decoders allocate, each on its own thread.
 #[cfg(test)]
 #[global_allocator]

@@ -14,27 +14,27 @@ pub const MAX_STATIC_PEERS: usize = 1_024;
 pub const MAX_TRUSTED_PEERS: usize = 1_024;
 
 /// Hosts whose last accepted connection is remembered. When full, the oldest is forgotten.
-pub(crate) const MAX_THROTTLED_HOSTS: usize = 16_384;
+pub const MAX_THROTTLED_HOSTS: usize = 16_384;
 
 /// Nodes whose last dial or parting is remembered. When full, the one free soonest is forgotten.
-pub(crate) const MAX_REDIAL_RECORDS: usize = 4_096;
+pub const MAX_REDIAL_RECORDS: usize = 4_096;
 
 /// Hosts and sites whose last dial is remembered. When full, the one free soonest is forgotten.
-pub(crate) const MAX_DIALED_ADDRESSES: usize = 4_096;
+pub const MAX_DIALED_ADDRESSES: usize = 4_096;
 
 /// Inbound connections whose auth has come and is looked at: as many as one thread of a curve pool has jobs waiting. When
 /// full, the oldest is closed.
-pub(crate) const MAX_EXAMINED: usize = 256;
+pub const MAX_EXAMINED: usize = 256;
 
 /// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
-pub(crate) const MAX_HALF_OPEN_PER_SITE: usize = 4;
+pub const MAX_HALF_OPEN_PER_SITE: usize = 4;
 
 /// Inbound connections that have authenticated and are no peers yet: a key costs nothing, so one that has proved one
 /// must not hold memory without end. When full, the oldest is closed.
-pub(crate) const MAX_NEWCOMERS: usize = 1_024;
+pub const MAX_NEWCOMERS: usize = 1_024;
 
 /// As [`MAX_NEWCOMERS`], of one site (/24, /48), and of one node: two that dial each other have one each way.
-pub(crate) const MAX_NEWCOMERS_PER_SOURCE: usize = 4;
+pub const MAX_NEWCOMERS_PER_SOURCE: usize = 4;
 
 /// Bans in force. When full, the one that would end first is dropped: the owner's newest word counts most, and whoever
 /// fills the list with malicious nodes of its own shortens bans by what their ends differ.
@@ -44,41 +44,41 @@ pub const MAX_BANS: usize = 4_096;
 pub const MAX_BAN: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Nodes whose reports are remembered. When full, the one reported longest ago is forgotten.
-pub(crate) const MAX_STANDINGS: usize = 4_096;
+pub const MAX_STANDINGS: usize = 4_096;
 
 /// How long a report is remembered after the last one of its node.
-pub(crate) const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
+pub const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
 
 /// Misbehaviours within [`REPORT_MEMORY`] that count as malice: one may be a bug, three are a habit.
-pub(crate) const MAX_STRIKES: u32 = 3;
+pub const MAX_STRIKES: u32 = 3;
 
 /// One of so many peers that were dialed, and of those that came in, is protected by praise, the most praised first: so
 /// praise for all does not end rotation (go-ethereum `eth/dropper.go`: the top tenth of each pool).
 pub const PEERS_PER_PROTECTED: usize = 10;
 
 /// Connections that are being told why they end. Further ones are closed without a word.
-pub(crate) const MAX_GRACEFUL_CLOSERS: usize = 15;
+pub const MAX_GRACEFUL_CLOSERS: usize = 15;
 
 /// Addresses of one name that are tried in one dial; a host has one of each family, or a few.
 pub const MAX_DIAL_ADDRESSES: usize = 4;
 
 /// Dials to one site (/24, /48) within [`SITE_DIAL_WINDOW`], so that planted records make no flooder of us.
-pub(crate) const MAX_DIALS_PER_SITE: u8 = 2;
+pub const MAX_DIALS_PER_SITE: u8 = 2;
 
 /// See [`MAX_DIALS_PER_SITE`].
-pub(crate) const SITE_DIAL_WINDOW: Duration = Duration::from_secs(10);
+pub const SITE_DIAL_WINDOW: Duration = Duration::from_secs(10);
 
 /// Candidates looked at within [`CANDIDATE_WINDOW`], fit or not, so that a source of useless ones cannot spin the server.
-pub(crate) const MAX_CANDIDATES_PER_WINDOW: usize = 64;
+pub const MAX_CANDIDATES_PER_WINDOW: usize = 64;
 
 /// See [`MAX_CANDIDATES_PER_WINDOW`].
-pub(crate) const CANDIDATE_WINDOW: Duration = Duration::from_secs(1);
+pub const CANDIDATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// How long parting early is held against a node, after its redial delay has passed.
-pub(crate) const REDIAL_MEMORY: Duration = Duration::from_secs(3_600);
+pub const REDIAL_MEMORY: Duration = Duration::from_secs(3_600);
 
 /// A session that lasted this long clears the failures of its node: two ping intervals.
-pub(crate) const STABLE_SESSION: Duration = Duration::from_secs(30);
+pub const STABLE_SESSION: Duration = Duration::from_secs(30);
 
 /// The lowest limit on bytes per second: what Pings, Status and requests of a few dozen peers take.
 pub const MIN_RATE: u64 = 16 * 1024;

@@ -1,4 +1,5 @@
 //! Records by chance, as to how many steps it takes to read them. What is read of them is `tests/properties.rs`.
+//! How records are signed, decoded and ordered by example is tested in `record.rs`.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 

@@ -2,6 +2,7 @@
 //! and does what it puts out. Waits for nobody.
 
 mod commands;
+mod storing;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
     task::{AbortHandle, JoinError, JoinSet, yield_now},
-    time::{Duration, Instant, timeout},
+    time::Instant,
 };
 
 use super::{
@@ -40,9 +41,6 @@ use crate::{
     peer::{PeerId, PeerInfo},
     server::{Output, Server},
 };
-
-/// How long a server that ends waits for the file of its address book: what is left of 5 s.
-const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection's task as the server sees it.
 struct Live {
@@ -97,27 +95,10 @@ impl ServerTask {
             }
             self.turn().await;
         }
-        if timeout(STORE_WAIT, self.store_the_rest()).await.is_err() {
-            tracing::warn!(
-                "the address book's file takes too long: what the last minutes have changed may be lost"
-            );
-        }
+        self.store_the_rest().await;
         for waiting in self.closing.into_iter().flat_map(|closing| closing.waiting) {
             let _ = waiting.send(());
         }
-    }
-
-    /// The address book as the last session has left it.
-    async fn store_the_rest(&mut self) {
-        while let Some(is_stored) = self.keeper.written().await {
-            self.machine.handle_stored(now(), is_stored);
-        }
-        if let Some(changes) = self.machine.last_changes() {
-            self.keeper.write(changes);
-            self.keeper.written().await;
-        }
-        // Before anybody hears that the server has ended: the next one may open the file at once.
-        self.keeper.close().await;
     }
 
     /// Waits for one thing to happen and hands it in.

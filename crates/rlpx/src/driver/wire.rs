@@ -1,16 +1,11 @@
 //! A session with its socket: reads into the session's buffer, writes from it, runs its curve jobs, keeps its time.
 //! What the session says is for the owner of the wire: [`Connection`](super::Connection) or a server's peer task.
 
+mod linger;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, time::Instant};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockRef;
@@ -21,7 +16,7 @@ use identity::{
 };
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use tokio::{
-    io::{AsyncWrite, Interest},
+    io::Interest,
     net::TcpStream,
     sync::oneshot,
     time::{Sleep, sleep_until},
@@ -29,13 +24,6 @@ use tokio::{
 
 use super::{now, sealer::Sealing, traffic::Traffic};
 use crate::{SealJob, Session, SessionConfig, SessionOutput, status::Live};
-
-/// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
-/// and the Disconnect would be lost.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Bytes that are thrown away while lingering; whoever sends more is cut off.
-const MAX_LINGER_LEN: usize = 1 << 20;
 
 /// What the system takes for a peer and has not sent, in bytes (TCP_NOTSENT_LOWAT); it would be up to 4 MiB
 /// (`net.ipv4.tcp_wmem`). Twice what waits in the session: enough to send while the task of a busy peer is not run.
@@ -258,30 +246,6 @@ impl Wire {
     fn fail(&mut self, error: &io::Error) {
         self.broken = true;
         self.session.handle_io_error(now(), error.kind());
-    }
-
-    /// Lets the peer read our last words before the socket goes.
-    pub(super) async fn linger(mut self) {
-        let deadline = now().instant.checked_add(LINGER).map(tokio::time::Instant::from_std);
-        let drained = async {
-            let mut scrap = [0; 512];
-            let mut left = MAX_LINGER_LEN;
-            poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
-            while left > 0 {
-                self.stream.readable().await?;
-                match self.stream.try_read(&mut scrap) {
-                    Ok(0) => break,
-                    Ok(len) => left = left.saturating_sub(len),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            io::Result::Ok(())
-        };
-        if let Some(deadline) = deadline {
-            // Late or broken, it ends here.
-            let _ = tokio::time::timeout_at(deadline, drained).await;
-        }
     }
 }
 

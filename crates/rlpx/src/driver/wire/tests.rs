@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::MAX_UNSENT_LEN;
-use super::{MAX_LINGER_LEN, Wire};
+use super::{Wire, linger::MAX_LINGER_LEN};
 use crate::{
     CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
     SessionOutput, SharedMessage,
