@@ -26,7 +26,7 @@ use crate::{
 /// Messages of one peer that wait for the function. When they are as many, nothing more is read from the peer.
 pub const MAX_WAITING_MESSAGES: usize = 1_024;
 
-/// Bytes that wait for the function; an empty queue takes one message of any size.
+/// Bytes that wait for the function. While fewer do, one more message is taken, whatever its length.
 pub const MAX_WAITING_LEN: usize = 8 << 20;
 
 /// How long a function may run on after its peer has gone.
