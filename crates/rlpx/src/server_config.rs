@@ -266,6 +266,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_that_are_promised() {
+        let ServerConfig { max_peers, max_pending, max_dials, memory_budget, times, .. } =
+            ServerConfig::default();
+        assert_eq!((max_peers, max_pending, max_dials, memory_budget), (50, 50, 30, 256 << 20));
+        let seconds = [times.connect, times.inbound_throttle, times.redial.first, times.redial.max];
+        assert_eq!(seconds.map(|time| time.as_secs()), [5, 30, 35, 3_600]);
+        let seconds = [times.protocol_stall, times.shutdown, times.rotation.min_interval];
+        assert_eq!(seconds.map(|time| time.as_secs()), [5, 4, 180]);
+        assert_eq!((times.rotation.max_interval.as_secs(), times.ban.as_secs()), (420, 86_400));
+    }
+
+    #[test]
     fn s01_a_third_of_the_slots_is_kept_for_dials() {
         for max_peers in 0..200 {
             let config = ServerConfig { max_peers, ..Default::default() };

@@ -380,3 +380,36 @@ async fn a_long_message_to_many_peers_comes_whole_to_each_and_between_others() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_several_protocols_that_send_much_each_has_its_turn() {
+    const MESSAGES: usize = 500;
+    let stage = Stage::new();
+    let key = stage.key();
+    let wordy = |name: &str| {
+        protocol(name, [V1], |peer, mut messages| async move {
+            // It waits until both are connected, and then sends all it may.
+            if messages.next().await.is_some() {
+                for _ in 0..MESSAGES {
+                    peer.send(0, Bytes::from(vec![0xa5; 1_500])).await.unwrap();
+                }
+                while messages.next().await.is_some() {}
+            }
+        })
+    };
+    let builder = stage.builder(&key, listener().await);
+    let node = stage.start(key, builder.protocol(Arc::new(wordy("a"))).protocol(Arc::new(wordy("b"))));
+    let mut tool = stage.tool_with(&node, &["a", "b"]).await;
+    for protocol in 0..2 {
+        within(tool.send(protocol, 0, Bytes::new())).await.unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..2 * MESSAGES {
+        order.push(within(tool.next()).await.unwrap().protocol);
+    }
+    // What was in the session when the second began went before; from then on they alternate, until one has no more.
+    for part in order[200..800].chunks(100) {
+        let first = part.iter().filter(|protocol| **protocol == 0).count();
+        assert!((30..=70).contains(&first), "{first} of 100 are the first protocol's");
+    }
+}

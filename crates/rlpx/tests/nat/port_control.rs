@@ -211,6 +211,20 @@ async fn another_port_than_was_wanted_is_told_and_renewed() {
 }
 
 #[tokio::test]
+async fn another_port_at_a_renewal_is_told_and_asked_for_from_then_on() {
+    for (kind, renewed_after) in [("pmp", RENEW_AFTER), ("pcp", ADDRESS_INTERVAL)] {
+        let (mut gateway, nat) = mapped(kind, 0).await;
+        gateway.change(|mood| mood.shift = 500);
+        pass(renewed_after).await;
+        assert_eq!(gateway.both().await, asked(LEASE, 0), "{kind}");
+        becomes(&nat, external(PUBLIC, TCP + 500, UDP + 500)).await;
+        gateway.change(|mood| mood.shift = 0);
+        pass(renewed_after).await;
+        assert_eq!(gateway.both().await, asked(LEASE, 500), "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_external_address_is_followed() {
     let moved = Ipv4Addr::new(11, 22, 33, 45);
     for kind in ["pmp", "pcp"] {
