@@ -126,7 +126,7 @@ fn d02_what_is_no_address_book_is_refused_and_left_as_it_is() {
 
 #[test]
 fn d02_a_damaged_file_is_an_error_or_a_book_and_never_a_panic() {
-    const BLOCK: usize = 64;
+    const BLOCK: usize = 512;
     let (_dir, path) = place();
     let (file, _) = BookFile::open(&path).unwrap();
     file.write(&kept(0..40)).unwrap();
@@ -149,13 +149,15 @@ fn d02_a_damaged_file_is_an_error_or_a_book_and_never_a_panic() {
     };
     let blocks = (0..whole.len()).step_by(BLOCK);
     for start in blocks.filter(|start| whole[*start..].iter().take(BLOCK).any(|it| *it != 0)) {
-        let end = (start + BLOCK).min(whole.len());
-        let mut bad = whole.clone();
-        bad[start..end].fill(0);
-        judge(&bad, &format!("zeros at {start}"));
-        bad.copy_from_slice(&whole);
-        bad[start + 7] ^= 0x10;
-        judge(&bad, &format!("a bit at {start}"));
+        // The second of each is in tables of the database's own, which nobody reads before it is closed.
+        for (start, len) in [(start, BLOCK), (start + 128, 64)] {
+            let mut bad = whole.clone();
+            bad[start..start + len].fill(0);
+            judge(&bad, &format!("{len} zeros at {start}"));
+            bad.copy_from_slice(&whole);
+            bad[start + 7] ^= 0x10;
+            judge(&bad, &format!("a bit at {start}"));
+        }
         judge(&whole[..start], &format!("cut at {start}"));
     }
     assert!(refused > 10, "{refused} refused, {read} read");
