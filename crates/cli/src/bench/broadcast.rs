@@ -12,9 +12,10 @@ use devp2p::{
 
 use super::{
     floors::Floors,
-    frame::{Floor, payload},
+    frame::Floor,
     measure::{Turns, read_clocks, time_each},
     pair::{Ends, Pair},
+    payload::Payload,
 };
 
 /// Bytes of the message: what go-ethereum packs at most (`maxTxPacketSize`).
@@ -39,7 +40,7 @@ impl Broadcast {
     }
 
     fn start(floors: &Floors, lanes: usize) -> Result<Self, String> {
-        let payload = payload(BATCH_LEN);
+        let payload = Payload::Transactions.bytes(BATCH_LEN)?;
         let ends = Ends::new(true)?;
         let pairs = (0..PEERS).map(|_| ends.shake_hands(read_clocks())).collect::<Result<_, _>>()?;
         Ok(Self { pairs, floor: Floor::new(*floors, &payload, true), payload: payload.into(), lanes })

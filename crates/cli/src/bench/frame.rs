@@ -11,12 +11,12 @@ use devp2p::{
     identity::{Keccak256, update_each},
     rlpx::SharedMessage,
 };
-use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
 use super::{
     floors::{Floors, Snappy, message_of, permutations_for},
     measure::{Turns, read_clocks, time_each},
     pair::{Ends, Pair},
+    payload::Payload,
 };
 
 /// Length of a header, of a MAC's seed, and of the blocks that bodies are padded to, in bytes.
@@ -53,8 +53,8 @@ pub(super) struct Floor {
 }
 
 impl Frames {
-    pub(super) fn start(floors: &Floors, len: usize, snappy: bool) -> Result<Self, String> {
-        let payload = payload(len);
+    pub(super) fn start(floors: &Floors, len: usize, payload: Payload, snappy: bool) -> Result<Self, String> {
+        let payload = payload.bytes(len)?;
         let pair = Ends::new(snappy)?.shake_hands(read_clocks())?;
         let floor = Floor::new(*floors, &payload, snappy);
         let turn_frames = (TURN_LEN / len).clamp(MIN_TURN_FRAMES, MAX_TURN_FRAMES);
@@ -139,19 +139,6 @@ impl Floor {
     }
 }
 
-/// What is sent: half of it repeats itself, as addresses and zeros in transactions do.
-pub(super) fn payload(len: usize) -> Vec<u8> {
-    const RECORD: usize = 64;
-    let mut rng = ChaCha8Rng::seed_from_u64(len as u64);
-    let mut bytes = vec![0; len];
-    rng.fill_bytes(&mut bytes);
-    let repeated: Vec<u8> = bytes.iter().take(RECORD / 2).copied().collect();
-    for record in bytes.chunks_exact_mut(RECORD) {
-        record[..RECORD / 2].copy_from_slice(&repeated);
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,11 +147,16 @@ mod tests {
     fn the_floor_counts_the_permutations_of_every_frame() {
         let floors = Floors::choose();
         // 65 bytes of content are padded to 80; with two seeds 112 are absorbed, 14 permutations for 17 frames.
-        let floor = Floor::new(floors, &payload(64), false);
+        let noise = |len| Payload::Random.bytes(len).unwrap();
+        let floor = Floor::new(floors, &noise(64), false);
         assert_eq!((floor.frames, floor.hashed.len()), (17, (3 * 17 + 14) * 136 - 1));
-        let floor = Floor::new(floors, &payload(64 * 1024), false);
+        let floor = Floor::new(floors, &noise(64 * 1024), false);
         assert_eq!((floor.frames, floor.hashed.len()), (1, (3 + 482) * 136 - 1));
-        let floor = Floor::new(floors, &payload(64 * 1024), true);
-        assert!((180 * 136..300 * 136).contains(&floor.hashed.len()), "{}", floor.hashed.len());
+        // Compressed, noise is a little longer, and transactions are shorter.
+        let floor = Floor::new(floors, &noise(64 * 1024), true);
+        assert_eq!(floor.hashed.len(), (3 + 482) * 136 - 1);
+        let transactions = Payload::Transactions.bytes(64 * 1024).unwrap();
+        let floor = Floor::new(floors, &transactions, true);
+        assert!((240 * 136..420 * 136).contains(&floor.hashed.len()), "{}", floor.hashed.len());
     }
 }

@@ -18,6 +18,7 @@ mod load;
 mod measure;
 mod orders;
 mod pair;
+mod payload;
 mod peers;
 mod pin;
 mod process;
@@ -166,10 +167,11 @@ mod tests {
     #[test]
     fn a_pattern_is_a_part_of_a_name_with_stars_for_anything() {
         for (pattern, count) in [
-            ("*", 19),
-            ("frame", 8),
+            ("*", 21),
+            ("frame", 10),
             ("frame.*.plain", 4),
             ("64B*snappy", 1),
+            ("snappy.random", 2),
             ("discv4.", 2),
             ("tcp.", 2),
             ("rlpx.", 3),

@@ -59,6 +59,9 @@ struct Line<'a> {
     note: Option<&'a str>,
 }
 
+/// Characters of the column of names: the longest and two spaces.
+const NAME_WIDTH: usize = 27;
+
 impl Report {
     /// Says on what all is measured.
     pub(super) fn begin(json: bool, quick: bool, cores: &Cores, floors: &Floors) -> Self {
@@ -72,7 +75,10 @@ impl Report {
                 say("quick: a missed goal is shown and does not fail");
             }
             let head = ("row", "measured", "floor", "ratio", "goal");
-            say(format_args!("{:<20}{:>12}{:>12}{:>8}{:>11}", head.0, head.1, head.2, head.3, head.4));
+            say(format_args!(
+                "{:<NAME_WIDTH$}{:>12}{:>12}{:>8}{:>11}",
+                head.0, head.1, head.2, head.3, head.4
+            ));
         }
         Self { json }
     }
@@ -104,7 +110,7 @@ impl Report {
         if self.json {
             print_json(&Line { name: row.name, note: Some(why), ..Line::default() });
         } else {
-            say(format_args!("{:<20}not measured: {why}", row.name));
+            say(format_args!("{:<NAME_WIDTH$}not measured: {why}", row.name));
         }
     }
 
@@ -136,12 +142,17 @@ fn say_outcome(row: &Row, outcome: &Outcome) {
             let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
             let (ratio, floor) = (measured.ratio(), span(measured.floor));
             let measured = span(measured.measured);
-            say(format_args!("{name:<20}{measured:>12}{floor:>12}{ratio:>8.3}{goal:>11}{verdict}{note}"));
+            say(format_args!(
+                "{name:<NAME_WIDTH$}{measured:>12}{floor:>12}{ratio:>8.3}{goal:>11}{verdict}{note}"
+            ));
         }
         Outcome::Amount { unit, limit, amount } => {
             let (measured, limit, seen) = (unit.show(amount.value), unit.show(*limit), &amount.seen);
             let limit = format!("<={limit}");
-            say(format_args!("{name:<20}{measured:>12}{:>12}{:>8}{limit:>11}{verdict}  ({seen})", "-", "-"));
+            say(format_args!(
+                "{name:<NAME_WIDTH$}{measured:>12}{:>12}{:>8}{limit:>11}{verdict}  ({seen})",
+                "-", "-"
+            ));
         }
     }
 }

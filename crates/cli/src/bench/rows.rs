@@ -12,6 +12,7 @@ use super::{
     frame::Frames,
     handshake::Handshakes,
     measure::Turns,
+    payload::Payload,
     peers,
     pin::Cores,
     tcp::Burst,
@@ -54,14 +55,14 @@ type Take = fn(&Cores, bool, &AtomicBool) -> Result<Amount, Halt>;
 const KIB: usize = 1024;
 
 macro_rules! frame {
-    ($name:literal, $len:expr, snappy: $snappy:literal, $goal:expr) => {
+    ($name:literal, $len:expr, $payload:ident, snappy: $snappy:literal, $goal:expr) => {
         Row {
             name: concat!("frame.", $name),
             note: None,
             kind: Kind::Ratio {
                 unit: "ns/frame",
                 goal: $goal,
-                start: |floors, _| Ok(Box::new(Frames::start(floors, $len, $snappy)?)),
+                start: |floors, _| Ok(Box::new(Frames::start(floors, $len, Payload::$payload, $snappy)?)),
             },
         }
     };
@@ -82,15 +83,17 @@ macro_rules! tcp {
 }
 
 /// Every row, in the order in which they run.
-pub(super) const ROWS: [Row; 20] = [
-    frame!("64B.plain", 64, snappy: false, Some(0.77)),
-    frame!("1KiB.plain", KIB, snappy: false, Some(0.85)),
-    frame!("64KiB.plain", 64 * KIB, snappy: false, Some(0.95)),
-    frame!("1MiB.plain", KIB * KIB, snappy: false, Some(0.95)),
-    frame!("64B.snappy", 64, snappy: true, None),
-    frame!("1KiB.snappy", KIB, snappy: true, None),
-    frame!("64KiB.snappy", 64 * KIB, snappy: true, Some(0.90)),
-    frame!("1MiB.snappy", KIB * KIB, snappy: true, Some(0.90)),
+pub(super) const ROWS: [Row; 22] = [
+    frame!("64B.plain", 64, Transactions, snappy: false, Some(0.77)),
+    frame!("1KiB.plain", KIB, Transactions, snappy: false, Some(0.85)),
+    frame!("64KiB.plain", 64 * KIB, Transactions, snappy: false, Some(0.95)),
+    frame!("1MiB.plain", KIB * KIB, Transactions, snappy: false, Some(0.95)),
+    frame!("64B.snappy", 64, Transactions, snappy: true, None),
+    frame!("1KiB.snappy", KIB, Transactions, snappy: true, None),
+    frame!("64KiB.snappy", 64 * KIB, Transactions, snappy: true, Some(0.90)),
+    frame!("1MiB.snappy", KIB * KIB, Transactions, snappy: true, Some(0.90)),
+    frame!("64KiB.snappy.random", 64 * KIB, Random, snappy: true, Some(0.90)),
+    frame!("1MiB.snappy.random", KIB * KIB, Random, snappy: true, Some(0.90)),
     tcp!("64B", 64, 0.60),
     tcp!("64KiB", 64 * KIB, 0.85),
     Row {

@@ -26,8 +26,9 @@ use tokio::{
 
 use super::{
     floors::Floors,
-    frame::{Floor, payload},
+    frame::Floor,
     measure::{Turns, time_each},
+    payload::Payload,
 };
 
 /// Bytes of payload that a turn sends, about, and how many messages at most.
@@ -63,7 +64,7 @@ impl Burst {
         let curves = CurvePool::for_this_machine();
         let arrivals = Arc::new(Arrivals::default());
         let (servers, peer) = runtime.block_on(connect(&curves, &arrivals))?;
-        let payload = payload(len);
+        let payload = Payload::Transactions.bytes(len)?;
         let floor = Floor::new(*floors, &payload, true);
         let turn = (TURN_LEN / len).min(MAX_TURN_MESSAGES);
         Ok(Self {
