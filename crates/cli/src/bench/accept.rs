@@ -6,8 +6,8 @@
 use tokio::runtime::Runtime;
 
 use super::{
-    libsecp::PlainContext,
-    measure::{Turns, time_each},
+    libsecp::{CurveWork, PlainContext},
+    measure::Turns,
     orders::Order,
     pin::Cores,
     process::Process,
@@ -17,10 +17,9 @@ use super::{
 
 /// Handshakes in a turn: some milliseconds, all under way at once.
 const TURN: usize = 32;
-/// The recipient's ephemeral key, and the one that seals its ack.
-const GENERATIONS: usize = 2;
-/// Static keys, the two envelopes, ephemeral keys.
-const AGREEMENTS: usize = 4;
+/// The recipient's ephemeral key and the one that seals its ack; static keys, the two envelopes and ephemeral keys agreed
+/// on; and who signed the auth.
+const WORK: CurveWork = CurveWork { generations: 2, agreements: 4, signatures: 0, recoveries: 1 };
 
 pub(super) struct Accepting {
     runtime: Runtime,
@@ -51,12 +50,6 @@ impl Turns for Accepting {
     }
 
     fn floor(&mut self) -> f64 {
-        time_each(TURN, || {
-            for _ in 0..TURN {
-                (0..GENERATIONS).for_each(|_| self.curve.generate());
-                (0..AGREEMENTS).for_each(|_| self.curve.agree());
-                self.curve.recover();
-            }
-        })
+        self.curve.time_each(TURN, &WORK)
     }
 }

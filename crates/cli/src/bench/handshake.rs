@@ -6,17 +6,16 @@
 use std::hint::black_box;
 
 use super::{
-    libsecp::PlainContext,
+    libsecp::{CurveWork, PlainContext},
     measure::{Turns, read_clocks, time_each},
     pair::Ends,
 };
 
 /// Handshakes in a turn: some milliseconds.
 const TURN: usize = 8;
-/// One ephemeral key of the initiator; two of the recipient.
-const GENERATIONS: usize = 3;
-/// At each end: static keys, the two envelopes, ephemeral keys.
-const AGREEMENTS: usize = 8;
+/// One ephemeral key of the initiator and two of the recipient; at each end static keys, the two envelopes and ephemeral
+/// keys agreed on; and the auth signed, and its signer recovered.
+const WORK: CurveWork = CurveWork { generations: 3, agreements: 8, signatures: 1, recoveries: 1 };
 
 pub(super) struct Handshakes {
     ends: Ends,
@@ -40,13 +39,6 @@ impl Turns for Handshakes {
     }
 
     fn floor(&mut self) -> f64 {
-        time_each(TURN, || {
-            for _ in 0..TURN {
-                (0..GENERATIONS).for_each(|_| self.curve.generate());
-                (0..AGREEMENTS).for_each(|_| self.curve.agree());
-                self.curve.sign();
-                self.curve.recover();
-            }
-        })
+        self.curve.time_each(TURN, &WORK)
     }
 }

@@ -17,8 +17,18 @@ use secp256k1_sys::{
     types::{c_int, c_uchar},
 };
 
+use super::measure::time_each;
+
 const SECRET: [u8; 32] = [7; 32];
 const DIGEST: [u8; 32] = [9; 32];
+
+/// What somebody must ask of the curve, in operations of each kind.
+pub(super) struct CurveWork {
+    pub(super) generations: usize,
+    pub(super) agreements: usize,
+    pub(super) signatures: usize,
+    pub(super) recoveries: usize,
+}
 
 /// A context that was never blinded, with a key and a signature to work on.
 pub(super) struct PlainContext {
@@ -39,8 +49,20 @@ impl PlainContext {
         plain
     }
 
+    /// How many nanoseconds `work` takes, done so many times.
+    pub(super) fn time_each(&mut self, times: usize, work: &CurveWork) -> f64 {
+        time_each(times, || {
+            for _ in 0..times {
+                (0..work.generations).for_each(|_| self.generate());
+                (0..work.agreements).for_each(|_| self.agree());
+                (0..work.signatures).for_each(|_| self.sign());
+                (0..work.recoveries).for_each(|_| self.recover());
+            }
+        })
+    }
+
     /// A public key from a private one.
-    pub(super) fn generate(&mut self) {
+    fn generate(&mut self) {
         let secret = black_box(&SECRET).as_ptr();
         // SAFETY: `public` is a key's size, `secret` 32 bytes.
         let done =
@@ -49,7 +71,7 @@ impl PlainContext {
     }
 
     /// A shared point.
-    pub(super) fn agree(&mut self) {
+    fn agree(&mut self) {
         let (mut x, secret) = ([0u8; 32], black_box(&SECRET).as_ptr());
         // SAFETY: `copy_x` writes the 32 bytes of `x`; `public` was written by `generate`; `secret` has 32 bytes.
         let done = unsafe {
