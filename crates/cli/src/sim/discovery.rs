@@ -205,19 +205,11 @@ fn told(settings: &DiscoverySettings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Words {
-        #[command(flatten)]
-        command: DiscoveryCommand,
-    }
+    use crate::sim::parsed;
 
     fn settings(line: &str) -> DiscoverySettings {
-        let words = line.split(' ').skip_while(|word| *word != "discovery");
-        Words::try_parse_from(words).unwrap().command.settings().unwrap()
+        parsed::<DiscoveryCommand>("discovery", line).settings().unwrap()
     }
 
     #[test]

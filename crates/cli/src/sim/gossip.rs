@@ -230,19 +230,11 @@ fn took(times: &Propagation) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Words {
-        #[command(flatten)]
-        command: GossipCommand,
-    }
+    use crate::sim::parsed;
 
     fn settings(line: &str) -> GossipSettings {
-        let words = line.split(' ').skip_while(|word| *word != "gossip");
-        Words::try_parse_from(words).unwrap().command.settings().unwrap()
+        parsed::<GossipCommand>("gossip", line).settings().unwrap()
     }
 
     #[test]

@@ -23,6 +23,18 @@ pub(crate) enum SimCommand {
     Gossip(GossipCommand),
 }
 
+/// What a line says after its verb, as a shell brings it.
+#[cfg(test)]
+fn parsed<C: clap::Args>(verb: &str, line: &str) -> C {
+    #[derive(clap::Parser)]
+    struct Words<C: clap::Args> {
+        #[command(flatten)]
+        command: C,
+    }
+    let words = line.split(' ').skip_while(|word| *word != verb);
+    <Words<C> as clap::Parser>::try_parse_from(words).unwrap().command
+}
+
 /// Runs the scenario. Exit code 0 only when what it claims held to the end.
 pub(crate) async fn run(command: SimCommand) -> Result<ExitCode, Failure> {
     match command {
