@@ -104,14 +104,19 @@ fn e07_requests_of_peers_that_come_and_go_while_the_backend_hangs_are_bounded() 
     assert!(script.written_of(late, MessageKind::BlockBodies.code()).is_empty());
 }
 
-#[test]
-fn e07_a_peer_that_does_not_take_its_answers_is_served_no_further() {
+/// A peer, and what it knows of: transactions of 2 MiB together.
+fn with_much_to_ask_for() -> (Script, Vec<Hash>) {
     let mut script = Script::new(EthVersion::Eth69);
     script.greet(A);
     let transactions: Vec<Transaction> = (0..20).map(|number| large_transfer(number, 100_000)).collect();
     transactions.iter().for_each(|transaction| _ = script.node.submit(script.now, transaction));
     script.written(A);
-    let hashes: Vec<Hash> = transactions.iter().map(Transaction::hash).collect();
+    (script, transactions.iter().map(Transaction::hash).collect())
+}
+
+#[test]
+fn e07_a_peer_that_does_not_take_its_answers_is_served_no_further() {
+    let (mut script, hashes) = with_much_to_ask_for();
     for id in 0..7 {
         script.say(A, &EthMessage::GetPooledTransactions { id, hashes: hashes.clone() });
     }
@@ -124,12 +129,7 @@ fn e07_a_peer_that_does_not_take_its_answers_is_served_no_further() {
 
 #[test]
 fn e07_answers_to_one_peer_stay_below_ten_mib_a_second() {
-    let mut script = Script::new(EthVersion::Eth69);
-    script.greet(A);
-    let transactions: Vec<Transaction> = (0..20).map(|number| large_transfer(number, 100_000)).collect();
-    transactions.iter().for_each(|transaction| _ = script.node.submit(script.now, transaction));
-    script.written(A);
-    let hashes: Vec<Hash> = transactions.iter().map(Transaction::hash).collect();
+    let (mut script, hashes) = with_much_to_ask_for();
     let (mut served, seconds) = (0, 10);
     for step in 0..seconds * 20 {
         if !is_paused(&script, A) {

@@ -354,26 +354,29 @@ fn h07_the_dialler_ignores_extra_items_versions_and_padding_of_an_ack() {
         stream.append(&"more").append_raw(&[0xc1; 40], 1);
         assert!(matches!(dialler_takes(&stream.out()), Ok(Step::Curve(..))), "version {version}");
     }
-    for count in 0..2 {
-        let mut stream = rlp::RlpStream::new_list(count);
-        for item in &items[..count] {
-            stream.append(item);
-        }
-        let mut content = stream.out().to_vec();
-        content.extend_from_slice(&rlp::encode(&nonce.as_slice()));
-        assert!(dialler_takes(&content).is_err(), "{count} items");
+    are_all_needed(&items, &|content| dialler_takes(content).is_err());
+}
+
+/// That a message of `items` is refused when one is missing, whatever follows the list, and when one is a byte shorter
+/// or longer than it should be.
+fn are_all_needed(items: &[&[u8]], is_refused: &dyn Fn(&[u8]) -> bool) {
+    let list = |items: &[Vec<u8>]| {
+        let mut stream = rlp::RlpStream::new_list(items.len());
+        items.iter().for_each(|item| _ = stream.append(item));
+        stream.out().to_vec()
+    };
+    let items: Vec<Vec<u8>> = items.iter().map(|item| item.to_vec()).collect();
+    for count in 0..items.len() {
+        // What follows the list must not be taken for its missing items.
+        let behind = rlp::encode(&items[items.len() - 1]);
+        assert!(is_refused(&[list(&items[..count]), behind.to_vec()].concat()), "{count} items");
     }
-    for (index, wrong_len) in [(0, 63), (0, 65), (1, 31), (1, 33)] {
-        let mut stream = rlp::RlpStream::new_list(3);
-        for (place, item) in items.iter().enumerate() {
-            let mut item = item.to_vec();
-            if place == index {
-                item.resize(wrong_len, 1);
-            }
-            stream.append(&item);
+    for (index, item) in items.iter().enumerate() {
+        for wrong_len in [item.len() - 1, item.len() + 1] {
+            let mut items = [&items[..], &[vec![4]]].concat();
+            items[index].resize(wrong_len, 1);
+            assert!(is_refused(&list(&items)), "item {index} of {wrong_len} bytes");
         }
-        stream.append(&4u8);
-        assert!(dialler_takes(&stream.out()).is_err(), "item {index} of {wrong_len} bytes");
     }
 }
 
@@ -403,28 +406,7 @@ fn h07_extra_items_versions_and_padding_are_ignored() {
 fn h07_missing_and_misshapen_items_are_refused() {
     let Auth { signature, initiator, nonce } = auth();
     let items: [&[u8]; 3] = [&signature.0, initiator.as_bytes(), &nonce];
-    for count in 0..3 {
-        let mut stream = rlp::RlpStream::new_list(count);
-        for item in &items[..count] {
-            stream.append(item);
-        }
-        // What follows the list must not be taken for its missing items.
-        let mut content = stream.out().to_vec();
-        content.extend_from_slice(&rlp::encode(&nonce.as_slice()));
-        assert!(recipient_takes(&content).is_err(), "{count} items");
-    }
-    for (index, wrong_len) in [(0, 64), (0, 66), (1, 63), (1, 65), (2, 31), (2, 33)] {
-        let mut stream = rlp::RlpStream::new_list(4);
-        for (place, item) in items.iter().enumerate() {
-            let mut item = item.to_vec();
-            if place == index {
-                item.resize(wrong_len, 1);
-            }
-            stream.append(&item);
-        }
-        stream.append(&4u8);
-        assert!(recipient_takes(&stream.out()).is_err(), "item {index} of {wrong_len} bytes");
-    }
+    are_all_needed(&items, &|content| recipient_takes(content).is_err());
     assert!(recipient_takes(&nested(1900)).is_err());
 }
 

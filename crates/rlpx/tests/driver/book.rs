@@ -5,21 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use identity::{Endpoint, NodeKey};
 use rlpx::{BookTimes, Candidate, ConfigError, DisconnectReason, ServerBuilder, ServerConfig, ServerTimes};
 
-use crate::support::{Node, Stage, ask_echo, echo, listener, quick};
-
-/// Finds one node, once.
-struct One(Option<Candidate>);
-
-impl futures_core::Stream for One {
-    type Item = Candidate;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Candidate>> {
-        std::task::Poll::Ready(self.0.take())
-    }
-}
+use crate::support::{Node, One, Stage, ask_echo, echo, listener, quick};
 
 fn candidate(node: &Node) -> Candidate {
     let address: SocketAddr = node.server.local_addr().unwrap();

@@ -12,12 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{
-    CapabilityName, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, MAX_WAITING_MESSAGES,
-    PeerInfo, Protocol, ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes,
-    SessionEnd, SessionError, SharedMessage, protocol,
+    CapabilityName, Connection, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES,
+    MAX_WAITING_MESSAGES, PeerInfo, Protocol, ProtocolSession, ProtocolVersion, Refusal, SendError,
+    ServerConfig, ServerTimes, SessionEnd, SessionError, SharedMessage, protocol,
 };
 
-use crate::support::{Stage, V1, ask_echo, echo, listener, quick, within};
+use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
 
 #[test]
 fn a_runtime_that_ends_tells_the_protocols() {
@@ -245,16 +245,22 @@ async fn a_protocol_that_finds_room_again_goes_on() {
     assert_eq!((node.refused(Refusal::ProtocolStalled), node.server.peer_count()), (0, 1));
 }
 
+/// A node that runs `script`, its peer, and the link to that.
+async fn linked(stage: &Stage, script: &Scripted) -> (Node, Connection, Link) {
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(script.clone()));
+    let mut node = stage.start(key, builder);
+    let tool = stage.tool(&node).await;
+    node.connected().await;
+    let link = script.script.links.lock().unwrap()[0].clone();
+    (node, tool, link)
+}
+
 #[tokio::test]
 async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_back() {
     let stage = Stage::new();
     let script = Scripted::new("echo", Script::default());
-    let key = stage.key();
-    let mut node = stage
-        .start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
-    let mut tool = stage.tool(&node).await;
-    node.connected().await;
-    let link = script.script.links.lock().unwrap()[0].clone();
+    let (mut node, mut tool, link) = linked(&stage, &script).await;
     assert_eq!(link.try_send(SharedMessage::new(2, Bytes::new())), Err(SendError::UnknownCode));
     assert_eq!(link.try_send(SharedMessage::new(0, vec![0; 0x100_0000].into())), Err(SendError::TooLarge));
     // Incompressible, so that what is queued is what is written.
@@ -303,12 +309,7 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
 async fn p13_a_queue_to_a_peer_takes_1024_messages_and_no_more() {
     let stage = Stage::new();
     let script = Scripted::new("echo", Script::default());
-    let key = stage.key();
-    let mut node = stage
-        .start(Arc::clone(&key), stage.builder(&key, listener().await).protocol(Arc::new(script.clone())));
-    let mut tool = stage.tool(&node).await;
-    node.connected().await;
-    let link = script.script.links.lock().unwrap()[0].clone();
+    let (_node, mut tool, link) = linked(&stage, &script).await;
     // Nobody else runs meanwhile, so nothing is taken out.
     let taken = (0..2_000).take_while(|_| link.try_send(SharedMessage::new(0, Bytes::new())).is_ok()).count();
     assert_eq!((taken, MAX_QUEUED_MESSAGES), (1_024, 1_024));

@@ -3,28 +3,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    task::Poll,
 };
 
 use identity::{Endpoint, Enode, Host};
 use rlpx::{Candidate, ServerConfig};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{Node, Stage, ask_echo, echo, listener, quick, within};
-
-/// Finds one node, once.
-struct One(Option<Candidate>);
-
-impl futures_core::Stream for One {
-    type Item = Candidate;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Candidate>> {
-        Poll::Ready(self.0.take())
-    }
-}
+use crate::support::{Node, One, Stage, ask_echo, echo, listener, quick, within};
 
 fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint { ip: address.ip(), udp: 0, tcp: address.port() }

@@ -1,15 +1,22 @@
 //! Nodes on loopback and the tools that connect to them: what they are started with and asked for,
 //! and the protocol that most of them run, an echo.
 
-use std::{future::Future, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    num::NonZeroUsize,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use identity::{CurvePool, Endpoint, Enode, NodeKey, PublicKey};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
-    CapabilityName, ConnectError, Connection, Event, EventStream, LocalCapability, Message, PeerInfo,
-    Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig, ServerTimes,
-    SessionConfig, SessionEnd, protocol,
+    Candidate, CapabilityName, ConnectError, Connection, Event, EventStream, LocalCapability, Message,
+    PeerInfo, Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig,
+    ServerTimes, SessionConfig, SessionEnd, protocol,
 };
 use tokio::{net::TcpListener, time::timeout};
 
@@ -20,6 +27,17 @@ pub(crate) const V1: ProtocolVersion = ProtocolVersion { version: 1, message_cou
 
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     timeout(LONG, what).await.expect("it happens in time")
+}
+
+/// Finds one node, once.
+pub(crate) struct One(pub(crate) Option<Candidate>);
+
+impl futures_core::Stream for One {
+    type Item = Candidate;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Candidate>> {
+        Poll::Ready(self.0.take())
+    }
 }
 
 /// A curve pool and what nodes are made with.

@@ -332,3 +332,14 @@ impl Scripted {
 pub(crate) fn hello(version: u64) -> Hello {
     Hello { protocol_version: version, ..config(&key(1)).hello }
 }
+
+/// A number as snappy writes it.
+pub(crate) fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}

@@ -79,17 +79,6 @@ fn p09_disconnect_costs_nothing() {
     }
 }
 
-/// A number as snappy writes it.
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
 #[test]
 fn f08_a_block_costs_what_it_declares_within_the_limit_and_else_nothing() {
     for declared in [1001, 2000, 1 << 24, 1 << 31, u64::from(u32::MAX), 1 << 32, 1 << 35, 1 << 63, u64::MAX] {

@@ -235,15 +235,6 @@ fn f08_what_a_block_declares_is_refused_before_it_is_inflated() {
     let mut limited = config(&key(2));
     limited.capabilities[0].max_message_len = 1000;
     let now = start();
-    let varint = |mut number: u64| {
-        let mut bytes = Vec::new();
-        while number >= 0x80 {
-            bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        bytes.push(number as u8);
-        bytes
-    };
     for declared in [1001, 1 << 24, u64::from(u32::MAX), 1 << 32, u64::MAX] {
         let (mut end, mut peer) = Scripted::connected(now, limited.clone(), &hello(5));
         let mut block = varint(declared);
