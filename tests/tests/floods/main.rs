@@ -1,11 +1,13 @@
-//! A node under floods of connections: rows H11, H12 and P13. Node and attackers are processes of their own, honest peers
-//! this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may take, are
-//! for `--features thorough` on a machine that does nothing else.
+//! A node under floods of connections: rows H03, H11, H12 and P13. Node and attackers are processes of their own, honest
+//! peers this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may
+//! take, are for `--features thorough` on a machine that does nothing else.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod honest;
 mod process;
+#[cfg(feature = "thorough")]
+mod timing;
 
 use std::time::Duration;
 
@@ -58,6 +60,19 @@ async fn h11_half_open_connections_by_the_thousand_harm_no_honest_peer() {
     const COUNT: u32 = if THOROUGH { 10_000 } else { 500 };
     println!("{COUNT} half-open connections for {SECONDS} s (thorough: 10000 for 60 s)");
     endure("half-open", &[("count", COUNT)]).await;
+}
+
+#[cfg(feature = "thorough")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h03_the_time_in_which_a_bad_auth_is_refused_does_not_tell_where_its_tag_differs() {
+    let (mut node, enode) = Flood::node(BUDGET);
+    let honest = Honest::start(&enode, 3).await;
+    let (runtime, target) = (tokio::runtime::Handle::current(), enode.clone());
+    let times = tokio::task::spawn_blocking(move || timing::measure(&runtime, &target, 0..)).await.unwrap();
+    let seen = honest.end().await;
+    println!("node: {}", node.counts());
+    seen.assert_unharmed("timing");
+    times.assert_nothing_told();
 }
 
 #[cfg(target_os = "linux")]
