@@ -3,13 +3,19 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use identity::{Endpoint, Enode, Host};
-use rlpx::{Candidate, ServerConfig};
+use rlpx::{Candidate, Event, ServerConfig, ServerTimes, SessionEnd, SessionError};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::{Node, One, Stage, ask_echo, echo, listener, quick, within};
+
+#[expect(clippy::disallowed_methods, reason = "how long a dial takes is measured")]
+fn clock() -> Instant {
+    Instant::now()
+}
 
 fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint { ip: address.ip(), udp: 0, tcp: address.port() }
@@ -99,4 +105,29 @@ async fn a_name_with_both_families_is_raced_too() {
     assert_eq!(node.connected().await.remote_addr, SocketAddr::new(V4, port));
     let mut tool = stage.tool(&node).await;
     ask_echo(&mut tool, b"there").await;
+}
+
+#[tokio::test]
+async fn h14_an_address_that_accepts_nothing_is_given_up_when_the_time_to_connect_is_over() {
+    assert_eq!(ServerTimes::default().connect, Duration::from_secs(5));
+    const CONNECT: Duration = Duration::from_millis(400);
+    let stage = Stage::new();
+    for ip in [V4, V6] {
+        let (_listener, _first, address) = silent(ip).await;
+        let target = stage.key().public_key();
+        let times = ServerTimes { connect: CONNECT, ..quick().times };
+        let begun = clock();
+        let mut node =
+            dial(&stage, Candidate::new(target, endpoint(address)), ServerConfig { times, ..quick() }).await;
+        let event = node.event().await;
+        let took = clock().saturating_duration_since(begun);
+        let Event::DialFailed { public_key, address: to, end, rule: None } = event else {
+            panic!("{event:?}")
+        };
+        let late = SessionEnd::Broken(SessionError::Io(std::io::ErrorKind::TimedOut));
+        assert_eq!((public_key, to, end), (target, address, late));
+        // Less than a handshake has, and far less than the system waits by itself.
+        assert!((CONNECT..Duration::from_secs(4)).contains(&took), "{took:?}");
+        node.server.shutdown().await;
+    }
 }
