@@ -107,7 +107,7 @@ impl Counts {
 }
 
 /// An auth whose tag is that of other bytes.
-fn change(target: &Enode) -> Result<Vec<u8>> {
+pub(super) fn change(target: &Enode) -> Result<Vec<u8>> {
     let mut auth = prepare_auth(target)?;
     if let Some(last) = auth.last_mut() {
         *last ^= 1;

@@ -5,8 +5,10 @@
 mod deaf;
 mod half_open;
 mod handshakes;
+mod mixed;
 mod node;
 mod pace;
+mod scarcity;
 
 use std::{io, process::ExitCode};
 
@@ -29,6 +31,12 @@ enum Role {
         /// Bytes that all peers may hold together.
         #[arg(long)]
         budget: usize,
+        /// The most memory that the system gives it, in bytes.
+        #[arg(long)]
+        memory: Option<u64>,
+        /// The one core that it runs on.
+        #[arg(long)]
+        core: Option<usize>,
     },
     /// Begin handshakes: those of new keys, and those whose auth was changed on its way.
     Handshakes {
@@ -57,6 +65,23 @@ enum Role {
         #[arg(long)]
         count: u32,
     },
+    /// Be peers of every bad kind.
+    Mixed {
+        #[command(flatten)]
+        attack: Attack,
+        /// Peers.
+        #[arg(long)]
+        count: u32,
+    },
+    /// Keep a core busy.
+    Burn {
+        /// Which.
+        #[arg(long)]
+        core: usize,
+        /// For how long.
+        #[arg(long)]
+        seconds: u32,
+    },
 }
 
 #[derive(Args)]
@@ -69,29 +94,37 @@ struct Attack {
 }
 
 fn main() -> ExitCode {
-    let role = Program::parse().role;
     raise_open_files();
-    let runtime = match &role {
-        Role::Node { .. } => Builder::new_multi_thread().enable_all().build(),
-        Role::Handshakes { .. } | Role::HalfOpen { .. } | Role::Deaf { .. } => {
-            Builder::new_current_thread().enable_all().build()
-        }
-    };
-    let run = async {
-        match role {
-            Role::Node { budget } => node::run(budget).await,
-            Role::Handshakes { attack, valid, bad } => handshakes::run(&checked(attack)?, valid, bad).await,
-            Role::HalfOpen { attack, count } => half_open::run(&checked(attack)?, count).await,
-            Role::Deaf { attack, count } => deaf::run(&checked(attack)?, count).await,
-        }
-    };
-    match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run)) {
+    match run(Program::parse().role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("flood: {failure}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(role: Role) -> Result<()> {
+    match role {
+        Role::Node { budget, memory, core } => {
+            // Before there are threads: those have what this one has.
+            memory.map_or(Ok(()), scarcity::limit_memory)?;
+            core.map_or(Ok(()), scarcity::stay_on)?;
+            Builder::new_multi_thread().enable_all().build()?.block_on(node::run(budget))
+        }
+        Role::Handshakes { attack, valid, bad } => {
+            alone(async { handshakes::run(&checked(attack)?, valid, bad).await })
+        }
+        Role::HalfOpen { attack, count } => alone(async { half_open::run(&checked(attack)?, count).await }),
+        Role::Deaf { attack, count } => alone(async { deaf::run(&checked(attack)?, count).await }),
+        Role::Mixed { attack, count } => alone(async { mixed::run(&checked(attack)?, count).await }),
+        Role::Burn { core, seconds } => scarcity::burn(core, seconds),
+    }
+}
+
+/// Runs an attack on this thread.
+fn alone(attack: impl Future<Output = Result<()>>) -> Result<()> {
+    Builder::new_current_thread().enable_all().build()?.block_on(attack)
 }
 
 /// Each connection is an open file.

@@ -65,7 +65,7 @@ fn echo_and_pour() -> Arc<dyn Protocol> {
                 while peer.send(POUR, payload.clone()).await.is_ok() {}
                 return;
             }
-            if peer.send(ECHO, message.payload).await.is_err() {
+            if message.code == ECHO && peer.send(ECHO, message.payload).await.is_err() {
                 return;
             }
         }

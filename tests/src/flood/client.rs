@@ -27,7 +27,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{ECHO, PROTOCOL, V1};
+use super::{ECHO, PROTOCOL, UNKNOWN, V1};
 use crate::{Failure, Result, wait::now};
 
 /// A connection to one node.
@@ -68,9 +68,16 @@ impl Client {
     /// # Errors
     /// Why the session ended.
     pub async fn send(&mut self, code: u64, payload: Bytes) -> Result<()> {
-        let message = SharedMessage::new(code, payload);
+        self.send_but(&SharedMessage::new(code, payload), 0).await
+    }
+
+    /// Sends a message but for its last `kept` bytes on the wire, and waits until the others are written.
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn send_but(&mut self, message: &SharedMessage, kept: usize) -> Result<()> {
         loop {
-            match self.session.send(now(), 0, &message) {
+            match self.session.send(now(), 0, message) {
                 Ok(()) => break,
                 Err(SendError::Full) => self.turn().await?,
                 Err(error @ (SendError::Closed | SendError::TooLarge | SendError::UnknownCode)) => {
@@ -78,7 +85,7 @@ impl Client {
                 }
             }
         }
-        self.flush().await
+        self.flush(kept).await
     }
 
     /// Sends a message that comes back, and says how long that took.
@@ -108,7 +115,7 @@ impl Client {
     /// Waits for one thing to happen.
     async fn turn(&mut self) -> Result<()> {
         self.drain();
-        self.flush().await?;
+        self.flush(0).await?;
         if let Some(end) = &self.end {
             return Err(Failure::new(end.clone()));
         }
@@ -131,12 +138,14 @@ impl Client {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<()> {
-        while !self.session.write_buf().is_empty() {
-            let len = self.stream.write(self.session.write_buf()).await?;
+    /// Writes all but the last `kept` bytes of what waits.
+    async fn flush(&mut self, kept: usize) -> Result<()> {
+        loop {
+            let waiting = self.session.write_buf();
+            let Some(due) = waiting.len().checked_sub(kept).filter(|due| *due > 0) else { return Ok(()) };
+            let len = self.stream.write(waiting.get(..due).unwrap_or_default()).await?;
             self.session.handle_written(now(), len);
         }
-        Ok(())
     }
 
     fn read(&mut self) {
@@ -183,7 +192,8 @@ fn dialer(node: &Enode) -> Result<(Session, InlineCurve<UnwrapErr<SysRng>>)> {
     let rng = &mut UnwrapErr(SysRng);
     let key = Arc::new(NodeKey::generate(rng));
     let name = CapabilityName::new(PROTOCOL).map_err(|error| Failure::new(error.to_string()))?;
-    let capability = LocalCapability::new(name, V1.version, V1.message_count);
+    // One code more than the node has, for who breaks the protocol.
+    let capability = LocalCapability::new(name, V1.version, UNKNOWN + 1);
     let config = Arc::new(SessionConfig::new(key.public_key(), PROTOCOL, vec![capability]));
     let session = Session::initiator(now(), config, node.public_key, Lane(0), rng);
     Ok((session, InlineCurve::new(key, UnwrapErr(SysRng))))

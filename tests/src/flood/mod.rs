@@ -13,10 +13,14 @@ use devp2p::rlpx::ProtocolVersion;
 /// The protocol that node, attackers and honest peers speak.
 pub const PROTOCOL: &str = "flood";
 /// Its one version.
-pub const V1: ProtocolVersion = ProtocolVersion { version: 1, message_count: 2 };
+pub const V1: ProtocolVersion = ProtocolVersion { version: 1, message_count: 3 };
 /// Comes back as it was sent.
 pub const ECHO: u64 = 0;
 /// Asks for messages of [`POURED_LEN`] bytes without end.
 pub const POUR: u64 = 1;
+/// Is taken and forgotten.
+pub const IGNORED: u64 = 2;
+/// No message of the protocol; only a [`Client`] takes it for one.
+pub const UNKNOWN: u64 = V1.message_count;
 /// Bytes of a message that is poured: several fit below what a peer may hold of its own.
 pub const POURED_LEN: usize = 32 * 1024;

@@ -1,4 +1,4 @@
-//! A node under floods of connections: rows H03, H11, H12 and P13. Node and attackers are processes of their own, honest
+//! A node under floods of connections: rows H03, H11, H12, O05 and P13. Node and attackers are processes of their own, honest
 //! peers this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may
 //! take, are for `--features thorough` on a machine that does nothing else.
 
@@ -9,10 +9,13 @@ mod process;
 #[cfg(feature = "thorough")]
 mod timing;
 
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use honest::Honest;
 use process::Flood;
+use tokio::sync::Mutex;
+#[cfg(target_os = "linux")]
 use tokio::time::interval;
 
 /// What all peers together may hold: the default of a node, and the least that one takes.
@@ -28,8 +31,12 @@ const SECONDS: u32 = if THOROUGH { 60 } else { 4 };
 const HONEST: u32 = if THOROUGH { 20 } else { 5 };
 const THOROUGH: bool = cfg!(feature = "thorough");
 
+/// Held by the test that runs: the others would be its load.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// Lets an attack run to its end beside honest peers: what it says of itself, and what the node has counted.
 async fn endure(role: &str, numbers: &[(&str, u32)]) {
+    let _alone = ALONE.lock().await;
     let (mut node, enode) = Flood::node(BUDGET);
     let mut attack = Flood::attack(role, &enode, SECONDS, numbers);
     let honest = Honest::start(&enode, HONEST).await;
@@ -65,6 +72,7 @@ async fn h11_half_open_connections_by_the_thousand_harm_no_honest_peer() {
 #[cfg(feature = "thorough")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h03_the_time_in_which_a_bad_auth_is_refused_does_not_tell_where_its_tag_differs() {
+    let _alone = ALONE.lock().await;
     let (mut node, enode) = Flood::node(BUDGET);
     let honest = Honest::start(&enode, 3).await;
     let (runtime, target) = (tokio::runtime::Handle::current(), enode.clone());
@@ -82,6 +90,7 @@ async fn p13_peers_that_never_read_take_no_more_memory_than_is_published() {
 
     const PEERS: u32 = if THOROUGH { 1_000 } else { 50 };
     println!("{PEERS} peers that never read (thorough: 1000)");
+    let _alone = ALONE.lock().await;
     let (mut node, enode) = Flood::node(BUDGET);
     let (base, _) = node.memory();
     let mut attack = Flood::attack("deaf", &enode, SECONDS, &[("count", PEERS)]);
@@ -114,5 +123,49 @@ async fn p13_peers_that_never_read_take_no_more_memory_than_is_published() {
     assert!(queued > 0 && queued <= PER_SOCKET, "{queued} bytes wait in the system");
     // A peer that takes nothing for 20 s is closed.
     assert!(!THOROUGH || counts.contains(&format!("\"write_timeout\": {PEERS}")), "{counts}");
+    drop(attack);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o05_a_starved_node_loses_no_more_than_one_of_ten_and_needs_no_memory_that_it_has_not() {
+    const HOSTILE: u32 = 200;
+    const HONEST: u32 = if THOROUGH { 20 } else { 10 };
+    const SECONDS: u32 = if THOROUGH { 60 } else { 8 };
+    // With the node there are four that want the core.
+    const BURNERS: usize = 3;
+    const MEMORY: u64 = if THOROUGH { 512 << 20 } else { 160 << 20 };
+    println!(
+        "{HOSTILE} hostile and {HONEST} honest peers of a starved node for {SECONDS} s (thorough: 20, 60 s)"
+    );
+    println!(
+        "{} MiB for it, and {} MiB of them for all peers (thorough: 512, 256)",
+        MEMORY >> 20,
+        BUDGET >> 20
+    );
+    let _alone = ALONE.lock().await;
+    let core = process::first_core();
+    let (mut node, enode) = Flood::node_in_need(BUDGET, MEMORY, core);
+    let honest = Honest::start(&enode, HONEST).await;
+    let mut burners: Vec<Flood> = (0..BURNERS).map(|_| Flood::burner(core, SECONDS)).collect();
+    let mut attack = Flood::attack("mixed", &enode, SECONDS, &[("count", HOSTILE)]);
+    let used = node.cpu_time();
+    burners.iter_mut().for_each(Flood::say);
+    attack.say();
+    let (said, attack) = tokio::task::spawn_blocking(move || (attack.line(), attack)).await.unwrap();
+    let used = node.cpu_time() - used;
+    let burnt: Vec<Duration> = burners.iter().map(Flood::cpu_time).collect();
+    let seen = honest.end().await;
+    let counts = node.counts();
+    let (_, most) = node.memory();
+    println!(
+        "attack: {said}\nnode: {counts}\n{used:?} of processor time beside {burnt:?}, at most {most} bytes"
+    );
+    seen.assert_mostly_there("starved", HONEST);
+    assert!(!counts.contains("panicked"), "{counts}");
+    // Each of the four had as much as another wanted, and the node wanted something.
+    assert!(burnt.iter().all(|burnt| used < *burnt * 5 / 4), "not starved: {used:?} beside {burnt:?}");
+    assert!(used > Duration::from_secs(SECONDS.into()) / 100, "idle: {used:?}");
+    assert!(most <= MEMORY);
     drop(attack);
 }

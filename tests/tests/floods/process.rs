@@ -1,14 +1,21 @@
 //! The program `flood` as a test sees it: the node, and its attackers. Both end with the test.
 //! What they do is told by the program (`flood/`).
 
+#[cfg(target_os = "linux")]
+use std::{fs, time::Duration};
 use std::{
-    fs,
     io::{BufRead, BufReader, Lines, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use devp2p::identity::Enode;
+#[cfg(target_os = "linux")]
 use interop::sockets::longest_send_queue;
+#[cfg(target_os = "linux")]
+use rustix::{
+    param::clock_ticks_per_second,
+    thread::{CpuSet, sched_getaffinity},
+};
 
 /// A process of the program.
 pub(crate) struct Flood {
@@ -31,6 +38,24 @@ impl Flood {
         let mut node = Self::start(&["node", "--budget", &budget.to_string()]);
         let enode = node.line().parse().unwrap();
         (node, enode)
+    }
+
+    /// The same on one core, and with so much memory of its own that the system gives it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn node_in_need(budget: usize, memory: u64, core: usize) -> (Self, Enode) {
+        let [budget, memory, core] = [budget as u64, memory, core as u64].map(|number| number.to_string());
+        let mut node = Self::start(&["node", "--budget", &budget, "--memory", &memory, "--core", &core]);
+        let enode = node.line().parse().unwrap();
+        (node, enode)
+    }
+
+    /// A process that keeps a core busy for so long once it is given the word.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn burner(core: usize, seconds: u32) -> Self {
+        let mut burner =
+            Self::start(&["burn", "--core", &core.to_string(), "--seconds", &seconds.to_string()]);
+        assert_eq!(burner.line(), "ready");
+        burner
     }
 
     /// An attack that is prepared, and waits for [`Flood::say`].
@@ -67,6 +92,17 @@ impl Flood {
         longest_send_queue(self.child.id(), port).unwrap()
     }
 
+    /// The processor time that it has taken.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn cpu_time(&self) -> Duration {
+        const UTIME: usize = 14;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The second column, a name in brackets, is the last to have any.
+        let columns = stat.rsplit_once(") ").unwrap().1.split(' ').skip(UTIME - 3);
+        let ticks: u64 = columns.take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1_000 / clock_ticks_per_second())
+    }
+
     /// Bytes that are resident, and the most that ever were.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> (u64, u64) {
@@ -77,6 +113,13 @@ impl Flood {
         };
         (bytes("VmRSS:"), bytes("VmHWM:"))
     }
+}
+
+/// The first core that this process may use.
+#[cfg(target_os = "linux")]
+pub(crate) fn first_core() -> usize {
+    let allowed = sched_getaffinity(None).unwrap();
+    (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).unwrap()
 }
 
 impl Drop for Flood {
