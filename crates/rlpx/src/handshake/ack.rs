@@ -1,9 +1,10 @@
 //! Ack: the recipient's answer, as RLP. How it is sealed is `ecies`, who waits for it `initiator.rs`. devp2p
 //! specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone: more items, any version and trailing bytes pass.
 
+use bytes::BytesMut;
 use identity::PublicKey;
 
-use super::{Nonce, VERSION, nonce, public_key};
+use super::{MAX_CONTENT_LEN, Nonce, VERSION, nonce, public_key};
 use crate::{
     error::{DecodeError, Fault, HandshakeError, What},
     p2p::exact_list,
@@ -21,10 +22,10 @@ pub(crate) struct Ack {
 
 impl Ack {
     /// The message, and after it `padding`.
-    pub(crate) fn encode(&self, padding: &[u8]) -> Vec<u8> {
-        let mut stream = rlp::RlpStream::new_list(3);
+    pub(crate) fn encode(&self, padding: &[u8]) -> BytesMut {
+        let mut stream = rlp::RlpStream::new_list_with_buffer(BytesMut::with_capacity(MAX_CONTENT_LEN), 3);
         stream.append(&self.ephemeral.as_bytes().as_slice()).append(&self.nonce.as_slice()).append(&VERSION);
-        let mut message = stream.out().to_vec();
+        let mut message = stream.out();
         message.extend_from_slice(padding);
         message
     }

@@ -2,9 +2,10 @@
 //! devp2p specification, `rlpx.md`, "Initial Handshake"; EIP-8 form alone: more items, any version and trailing bytes
 //! pass.
 
+use bytes::BytesMut;
 use identity::{PublicKey, Signature};
 
-use super::{Nonce, VERSION, item, nonce, public_key};
+use super::{MAX_CONTENT_LEN, Nonce, VERSION, item, nonce, public_key};
 use crate::{
     error::{DecodeError, Fault, HandshakeError, What},
     p2p::exact_list,
@@ -27,11 +28,11 @@ pub(crate) struct Auth {
 
 impl Auth {
     /// The message, and after it `padding`.
-    pub(crate) fn encode(&self, padding: &[u8]) -> Vec<u8> {
-        let mut stream = rlp::RlpStream::new_list(4);
+    pub(crate) fn encode(&self, padding: &[u8]) -> BytesMut {
+        let mut stream = rlp::RlpStream::new_list_with_buffer(BytesMut::with_capacity(MAX_CONTENT_LEN), 4);
         stream.append(&self.signature.0.as_slice()).append(&self.initiator.as_bytes().as_slice());
         stream.append(&self.nonce.as_slice()).append(&VERSION);
-        let mut message = stream.out().to_vec();
+        let mut message = stream.out();
         message.extend_from_slice(padding);
         message
     }

@@ -90,7 +90,7 @@ impl AckAwaited {
 impl AckSecretAsked {
     pub(super) fn handle_curve(self, mut outputs: Outputs) -> Result<Step, HandshakeError> {
         let Self { waited, ack } = self;
-        let message = Ack::decode(&super::open(&outputs.agreed()?, &ack)?)?;
+        let message = super::open(&outputs.agreed()?, &ack, Ack::decode)?;
         // A peer that echoes one of our own keys cannot know the secret that follows from it.
         if message.ephemeral == waited.ephemeral.public_key() || message.ephemeral == waited.own {
             return Err(HandshakeError::Content(DecodeError::new(What::Ack, Fault::Degenerate)));

@@ -35,6 +35,10 @@ const MIN_PADDING_LEN: usize = 100;
 /// Most padding bytes sent (go-ethereum: under 200).
 const MAX_PADDING_LEN: usize = 199;
 
+/// What the longer of our messages takes with its padding, in bytes: auth has a signature, a key, a nonce and a version, with
+/// two bytes or fewer before each.
+const MAX_CONTENT_LEN: usize = 65 + 64 + 32 + 1 + 4 * 2 + MAX_PADDING_LEN;
+
 /// 32 random bytes of each side.
 pub(crate) type Nonce = [u8; 32];
 
@@ -213,11 +217,15 @@ impl Outputs {
     }
 }
 
-/// The content of a packet. The packet stays as it came: the MACs are seeded with it.
-fn open(shared: &SharedSecret, packet: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+/// What `decode` makes of the content of a packet. The packet stays as it came: the MACs are seeded with it.
+fn open<T>(
+    shared: &SharedSecret,
+    packet: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, HandshakeError>,
+) -> Result<T, HandshakeError> {
     let (prefix, envelope) = packet.split_first_chunk::<PREFIX_LEN>().ok_or(HandshakeError::Envelope)?;
     let mut envelope = envelope.to_vec();
-    Ok(ecies::open(shared, *prefix, &mut envelope)?.to_vec())
+    decode(ecies::open(shared, *prefix, &mut envelope)?)
 }
 
 /// `secret ^ nonce`: what the initiator signs.

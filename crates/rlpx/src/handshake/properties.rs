@@ -69,7 +69,7 @@ proptest! {
             assert_eq!(packet_len(*prefix), Ok(packet.len()));
             let point = ecies::point(envelope).unwrap();
             assert_eq!(point, sealing.public_key());
-            super::open(&recipient.agree(&point).unwrap(), &packet).unwrap()
+            super::open(&recipient.agree(&point).unwrap(), &packet, |content| Ok(content.to_vec())).unwrap()
         };
         let padding = [&entropy.padding[..], &more].concat();
         let signature = Signature(signature.try_into().unwrap());

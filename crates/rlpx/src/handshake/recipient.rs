@@ -70,7 +70,7 @@ impl AuthAwaited {
 impl AuthSecretAsked {
     pub(super) fn handle_curve(self, mut outputs: Outputs) -> Result<Step, HandshakeError> {
         let Self { entropy, packet } = self;
-        let auth = Auth::decode(&super::open(&outputs.agreed()?, &packet)?)?;
+        let auth = super::open(&outputs.agreed()?, &packet, Auth::decode)?;
         let ops = vec![CurveOp::Agree(KeyRef::Node, auth.initiator), CurveOp::Generate, CurveOp::Generate];
         Ok(Step::Curve(KeysAsked { entropy, packet, auth }.into(), ops))
     }
