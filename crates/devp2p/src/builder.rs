@@ -95,7 +95,8 @@ impl NodeBuilder {
     }
 
     /// Keeps the nodes that have served in the file at `path`, made when it is missing, and dials them at the next start
-    /// before discovery finds anybody. One node has the file open at a time. Default: nothing is kept.
+    /// before discovery finds anybody. One node has the file open at a time; a damaged one is renamed, and a new one made.
+    /// Default: nothing is kept.
     #[must_use]
     pub fn address_book(mut self, path: impl Into<PathBuf>) -> Self {
         self.address_book = Some(path.into());

@@ -362,6 +362,34 @@ fn a_node_of_a_named_network_keeps_its_address_book_with_its_key() {
 }
 
 #[test]
+fn d02_a_node_with_a_damaged_address_book_starts_keeps_it_beside_and_has_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("data");
+    let bootnode = Running::start(&["--nodekeyhex", &"7".repeat(64)]);
+    let arguments = ["--datadir", datadir.to_str().unwrap(), "--bootnodes", &bootnode.enode];
+    let node = Running::start(&arguments);
+    let key_of = |node: &Running| node.enode.split('@').next().unwrap().to_owned();
+    let key = key_of(&node);
+    assert_eq!(node.terminate().code(), Some(0));
+    let [book, kept, key_file] =
+        ["addressbook.redb", "addressbook.redb.corrupt-1", "nodekey"].map(|name| datadir.join(name));
+    let (whole, secret) = (fs::read(&book).unwrap(), fs::read(&key_file).unwrap());
+    fs::write(&book, &whole[..whole.len() / 2]).unwrap();
+    let again = Running::start(&arguments);
+    assert_eq!(key_of(&again), key);
+    assert_eq!(again.terminate().code(), Some(0));
+    assert_eq!(fs::metadata(&kept).unwrap().len(), whole.len() as u64 / 2);
+    assert!(fs::read(&key_file).unwrap() == secret);
+    // What is no address book is not touched.
+    fs::write(&book, "notes").unwrap();
+    let refused = run(&[&["node", "--port", "0"], &arguments[..]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("is no address book"), "{}", text(&refused.stderr));
+    assert_eq!(fs::read_to_string(&book).unwrap(), "notes");
+    bootnode.terminate();
+}
+
+#[test]
 fn o03_a_node_listens_on_both_families_or_on_one() {
     for (addresses, families) in [("127.0.0.1,::1", 2), ("::1", 1), ("127.0.0.1", 1)] {
         let node = Running::start(&["--nodekeyhex", &"8".repeat(64), "--addr", addresses]);

@@ -1,5 +1,8 @@
 //! The address book's file: a redb database that one process has open at a time, written in transactions, so that it
-//! is whole after a crash at any moment. Who is in it is `address_book`'s; when it is written, `keeper.rs`'s.
+//! is whole after a crash at any moment. One that is damaged all the same is set aside (`remains.rs`) and begins anew: the
+//! nodes in it are found again. Who is in it is `address_book`'s; when it is written, `keeper.rs`'s.
+
+mod remains;
 
 use std::{
     error::Error,
@@ -29,7 +32,7 @@ const FORMAT: u32 = 1;
 /// What redb keeps in memory, in bytes: the whole book is read once and then only written.
 const CACHE_LEN: usize = 1 << 20;
 
-/// Why the file of an address book cannot be used. Nothing in it has been changed.
+/// Why the file of an address book cannot be used. It is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
     /// The system refuses.
@@ -54,17 +57,19 @@ pub enum BookError {
     },
     /// A later version has written it.
     #[error(
-        "address book {} has format {found}, this version reads up to {FORMAT}: use the later version or remove the file",
+        "address book {} has format {found}, this version reads up to {known}: use the later version or remove the file",
         path.display()
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Its format, or that of the database it is in.
         found: u32,
+        /// The highest that this version reads.
+        known: u32,
     },
-    /// It was an address book and is damaged.
-    #[error("address book {} is damaged: remove it, the nodes in it will be found again ({detail})", path.display())]
+    /// It is damaged, and so is the one that was to take its place.
+    #[error("address book {} is damaged, and a new one cannot be made there: name another file ({detail})", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -77,9 +82,27 @@ pub enum BookError {
 enum Trouble {
     Io(io::Error),
     InUse,
+    /// The database does not know it for one of its own.
+    NoDatabase,
     Foreign,
-    Newer(u32),
+    Newer {
+        found: u32,
+        known: u32,
+    },
     Damaged(String),
+}
+
+impl Trouble {
+    fn at(self, path: &Path) -> BookError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(error) => BookError::Io { path, error },
+            Self::InUse => BookError::InUse { path },
+            Self::NoDatabase | Self::Foreign => BookError::Foreign { path },
+            Self::Newer { found, known } => BookError::Newer { path, found, known },
+            Self::Damaged(detail) => BookError::Damaged { path, detail },
+        }
+    }
 }
 
 /// An open file.
@@ -91,20 +114,26 @@ enum Trouble {
 pub(super) struct BookFile(Option<Database>);
 
 impl BookFile {
-    /// Opens the file, or makes it, readable for its owner alone, and its directory. What is in it.
+    /// Opens the file, or makes it, readable for its owner alone, and its directory. What is in it. One that is damaged is
+    /// kept under another name, and another made.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<BookEntry>), BookError> {
+        let opened = match Self::open_guarded(path) {
+            Err(Trouble::Damaged(detail)) => remains::set_aside(path).and_then(|kept| {
+                let kept = kept.display();
+                tracing::warn!(%kept, %detail, "the address book is damaged: it is kept, and a new one begins");
+                Self::open_guarded(path)
+            }),
+            opened => opened,
+        };
+        opened.map_err(|trouble| trouble.at(path))
+    }
+
+    /// Opens a file that may hold anything: what the database says of it is weighed by what is left in it, and a panic of
+    /// the database is damage.
+    fn open_guarded(path: &Path) -> Result<(Self, Vec<BookEntry>), Trouble> {
         let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(path)));
         let opened = opened.unwrap_or_else(|_| Err(Trouble::Damaged("the database gave it up".to_owned())));
-        opened.map_err(|trouble| {
-            let path = path.to_owned();
-            match trouble {
-                Trouble::Io(error) => BookError::Io { path, error },
-                Trouble::InUse => BookError::InUse { path },
-                Trouble::Foreign => BookError::Foreign { path },
-                Trouble::Newer(found) => BookError::Newer { path, found },
-                Trouble::Damaged(detail) => BookError::Damaged { path, detail },
-            }
-        })
+        opened.map_err(|trouble| remains::weigh(path, trouble))
     }
 
     fn try_open(path: &Path) -> Result<(Self, Vec<BookEntry>), Trouble> {
@@ -114,7 +143,9 @@ impl BookFile {
         let file = open_file(path).map_err(Trouble::Io)?;
         let backend = FileBackend::new(file)?;
         let database = Builder::new().set_cache_size(CACHE_LEN).create_with_backend(backend)?;
-        let book = Self(Some(database));
+        let mut book = Self(Some(database));
+        // Its own checks are made after a crash alone: what has changed in a file that lay there shows by this.
+        book.0.iter_mut().try_for_each(|database| database.check_integrity().map(|_| ()))?;
         book.check_format()?;
         let entries = book.read()?;
         Ok((book, entries))
@@ -140,7 +171,7 @@ impl BookFile {
         let meta = reading.open_table(META).map_err(|_| Trouble::Foreign)?;
         match meta.get(FORMAT_KEY).map_err(damaged)?.map(|format| format.value()) {
             Some(FORMAT) => Ok(()),
-            Some(found) if found > FORMAT => Err(Trouble::Newer(found)),
+            Some(found) if found > FORMAT => Err(Trouble::Newer { found, known: FORMAT }),
             Some(_) | None => Err(Trouble::Foreign),
         }
     }
@@ -207,12 +238,13 @@ impl From<DatabaseError> for Trouble {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is redb's and open")]
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
-            // What redb says of a file without its first bytes.
-            DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                Self::Foreign
-            }
-            DatabaseError::Storage(StorageError::Io(error)) => Self::Io(error),
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::InUse,
+            DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
+                // What redb says of a file without its first bytes.
+                io::ErrorKind::InvalidData => Self::NoDatabase,
+                io::ErrorKind::UnexpectedEof => damaged(error),
+                _ => Self::Io(error),
+            },
             other => damaged(other),
         }
     }

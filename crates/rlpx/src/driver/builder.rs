@@ -175,7 +175,8 @@ impl ServerBuilder {
     }
 
     /// Keeps the nodes that have served in the file at `path`, made when it is missing, and dials them at the next start
-    /// before anybody else is found. One process has the file open at a time. Default: nothing is kept.
+    /// before anybody else is found. One process has the file open at a time; a damaged one is renamed to
+    /// `<name>.corrupt-<number>`, and a new one made. Default: nothing is kept.
     #[cfg(feature = "address-book")]
     #[must_use]
     pub fn address_book(mut self, path: impl Into<PathBuf>) -> Self {

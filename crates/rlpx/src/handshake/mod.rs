@@ -228,6 +228,12 @@ fn open<T>(
     decode(ecies::open(shared, *prefix, &mut envelope)?)
 }
 
+/// The content of a packet.
+#[cfg(test)]
+fn content(shared: &SharedSecret, packet: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+    open(shared, packet, |content| Ok(content.to_vec()))
+}
+
 /// `secret ^ nonce`: what the initiator signs.
 fn masked(secret: &SharedSecret, nonce: &Nonce) -> Zeroizing<[u8; 32]> {
     let mut masked = secret.clone();

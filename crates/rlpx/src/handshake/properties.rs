@@ -69,7 +69,7 @@ proptest! {
             assert_eq!(packet_len(*prefix), Ok(packet.len()));
             let point = ecies::point(envelope).unwrap();
             assert_eq!(point, sealing.public_key());
-            super::open(&recipient.agree(&point).unwrap(), &packet, |content| Ok(content.to_vec())).unwrap()
+            super::content(&recipient.agree(&point).unwrap(), &packet).unwrap()
         };
         let padding = [&entropy.padding[..], &more].concat();
         let signature = Signature(signature.try_into().unwrap());
@@ -113,8 +113,8 @@ proptest! {
         cut in any::<Index>(),
     ) {
         let public = identity::NodeKey::from_bytes(&[1; 32]).unwrap().public_key();
-        let auth = Auth { signature: Signature([5; 65]), initiator: public, nonce: [6; 32] }.encode(&[7; 20]);
-        let ack = Ack { ephemeral: public, nonce: [6; 32] }.encode(&[7; 20]);
+        let auth = Auth { signature: Signature([5; 65]), initiator: public, nonce: [6; 32] }.encode(&[7; 20]).to_vec();
+        let ack = Ack { ephemeral: public, nonce: [6; 32] }.encode(&[7; 20]).to_vec();
         for mut content in [bytes, auth, ack] {
             for (place, byte) in &changes {
                 let place = place.index(content.len() + 1);
@@ -131,7 +131,7 @@ proptest! {
     #[test]
     fn no_envelope_panics(shared in any::<[u8; 32]>(), packet in vec(any::<u8>(), 0..400)) {
         let _ = ecies::point(&packet);
-        let _ = super::open(&SharedSecret::new(shared), &packet);
+        let _ = super::content(&SharedSecret::new(shared), &packet);
         let entropy = Entropy { nonce: [1; 32], iv: [1; 16], padding: Vec::new() };
         let taken = Handshake::recipient(entropy).handle_packet(packet).is_ok();
         prop_assert!(!taken);

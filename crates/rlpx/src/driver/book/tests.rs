@@ -15,6 +15,12 @@ use super::*;
 /// How often the writer is killed; the row wants 1,000.
 const KILLS: usize = if cfg!(feature = "thorough") { 1_000 } else { 20 };
 
+/// The first page of a file, in bytes.
+const HEAD: usize = 4_096;
+
+/// Every so many bits of a file's head one is changed.
+const HEAD_BITS: usize = if cfg!(feature = "thorough") { 1 } else { 37 };
+
 /// Nodes that one batch of the writer has.
 const BATCH: u16 = 8;
 
@@ -101,66 +107,151 @@ fn d04_a_newer_format_and_another_database_are_refused_and_left_as_they_are() {
         writing.open_table(META).unwrap().insert(FORMAT_KEY, 2).unwrap();
     });
     let newer = BookFile::open(&path).err().unwrap();
-    assert!(matches!(newer, BookError::Newer { found: 2, .. }), "{newer}");
+    assert!(matches!(newer, BookError::Newer { found: 2, known: 1, .. }), "{newer}");
     change(&|writing| {
         writing.delete_table(META).unwrap();
     });
     let foreign = BookFile::open(&path).err().unwrap();
     assert!(matches!(foreign, BookError::Foreign { .. }), "{foreign}");
+    assert_eq!(kept_beside(&path), Vec::<PathBuf>::new());
+    let other = Database::open(&path).unwrap();
+    assert!(other.begin_read().unwrap().open_table(NODES).is_ok(), "what is in it is there");
 }
 
 #[test]
 fn d02_what_is_no_address_book_is_refused_and_left_as_it_is() {
     let (dir, path) = place();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let texts: [&[u8]; 4] = [b"x", br#"{"static-nodes": []}"#, &[0; 4_096], &[0xff; 70_000]];
+    // Another program's database that has tables of these names, and a disk image that begins with nothing.
+    let other = b"SQLite format 3\0 CREATE TABLE meta CREATE TABLE nodes \0\0".repeat(100);
+    let image = [&[0; 32_768], &b"CD001"[..], &[0; 4_096]].concat();
+    let json = br#"{"nodes": [], "meta": {"format": 1}}"#;
+    let texts: [&[u8]; 6] = [b"x", json, &[0xff; 70_000], b"REDB database", &other, &image];
     for text in texts {
         fs::write(&path, text).unwrap();
         let error = BookFile::open(&path).err().unwrap();
-        assert!(matches!(error, BookError::Foreign { .. } | BookError::Damaged { .. }), "{error}");
+        assert!(matches!(error, BookError::Foreign { .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), text);
+        assert_eq!(kept_beside(&path), Vec::<PathBuf>::new());
     }
     let directory = BookFile::open(dir.path()).err().unwrap();
     assert!(matches!(directory, BookError::Io { .. }), "{directory}");
 }
 
-#[test]
-fn d02_a_damaged_file_is_an_error_or_a_book_and_never_a_panic() {
-    const BLOCK: usize = 512;
-    let (_dir, path) = place();
-    let (file, _) = BookFile::open(&path).unwrap();
-    file.write(&kept(0..40)).unwrap();
+/// The files that were set aside.
+fn kept_beside(path: &Path) -> Vec<PathBuf> {
+    let name = format!("{}.corrupt-", path.file_name().unwrap().to_str().unwrap());
+    let beside = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let is_kept = |other: &PathBuf| other.file_name().unwrap().to_str().unwrap().starts_with(&name);
+    let mut kept: Vec<PathBuf> = beside.filter(is_kept).collect();
+    kept.sort();
+    kept
+}
+
+/// The bytes of a book with these nodes.
+fn book_of(path: &Path, numbers: std::ops::Range<u16>) -> Vec<u8> {
+    let (file, _) = BookFile::open(path).unwrap();
+    file.write(&kept(numbers)).unwrap();
     drop(file);
-    let whole = fs::read(&path).unwrap();
-    let (mut refused, mut read) = (0, 0);
-    let mut judge = |bytes: &[u8], what: &str| {
-        fs::write(&path, bytes).unwrap();
-        match std::panic::catch_unwind(|| BookFile::open(&path)) {
-            Ok(Ok((_, entries))) => {
-                assert!(entries.len() <= MAX_BOOK_ENTRIES, "{what}");
-                read += 1;
-            }
-            Ok(Err(error)) => {
-                assert!(error.to_string().contains("addressbook.redb"), "{what}: {error}");
-                refused += 1;
-            }
-            Err(_) => panic!("{what}: a panic"),
+    fs::read(path).unwrap()
+}
+
+/// Opens what is left of a book: whether it was set aside. Either it is a book still, with nobody in it who was not, or it
+/// is kept to the byte, and a new one works in its place.
+fn opens(path: &Path, bytes: &[u8], what: &str) -> bool {
+    fs::write(path, bytes).unwrap();
+    let (file, entries) = BookFile::open(path).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let kept_files = kept_beside(path);
+    match &kept_files[..] {
+        [] => {
+            let known: Vec<BookEntry> = (0..40).map(entry).collect();
+            assert!(entries.iter().all(|it| known.contains(it)), "{what}: {entries:?}");
         }
+        [one] => {
+            assert_eq!((one.extension().unwrap().to_str(), entries), (Some("corrupt-1"), vec![]), "{what}");
+            // Trying to open it may have marked its head.
+            let same = fs::read(one).unwrap();
+            assert!(same.get(HEAD..) == bytes.get(HEAD..), "{what}: kept as it was");
+            fs::remove_file(one).unwrap();
+        }
+        many => panic!("{what}: {many:?}"),
+    }
+    file.write(&kept([70])).unwrap_or_else(|error| panic!("{what}: {error}"));
+    !kept_files.is_empty()
+}
+
+#[test]
+fn d02_a_damaged_file_is_a_book_still_or_kept_beside_a_new_one() {
+    let (_dir, path) = place();
+    let whole = book_of(&path, 0..40);
+    let (mut set_aside, mut read) = (0, 0);
+    let mut judge = |bytes: &[u8], what: &str| match opens(&path, bytes, what) {
+        true => set_aside += 1,
+        false => read += 1,
     };
-    let blocks = (0..whole.len()).step_by(BLOCK);
-    for start in blocks.filter(|start| whole[*start..].iter().take(BLOCK).any(|it| *it != 0)) {
+    let used = |start: &usize| whole[*start..].iter().take(512).any(|it| *it != 0);
+    for start in (0..whole.len()).step_by(512).filter(used) {
+        let end = (start + 512).min(whole.len());
         // The second of each is in tables of the database's own, which nobody reads before it is closed.
-        for (start, len) in [(start, BLOCK), (start + 128, 64)] {
+        for range in [start..end, start + 128..start + 192] {
             let mut bad = whole.clone();
-            bad[start..start + len].fill(0);
-            judge(&bad, &format!("{len} zeros at {start}"));
-            bad.copy_from_slice(&whole);
-            bad[start + 7] ^= 0x10;
-            judge(&bad, &format!("a bit at {start}"));
+            bad[range.clone()].fill(0);
+            judge(&bad, &format!("zeros at {range:?}"));
+        }
+        for offset in [7, 200] {
+            let mut bad = whole.clone();
+            bad[start + offset] ^= 0x10;
+            judge(&bad, &format!("a bit at {start} + {offset}"));
         }
         judge(&whole[..start], &format!("cut at {start}"));
     }
-    assert!(refused > 10, "{refused} refused, {read} read");
+    for len in [0, 1, 4, 9, 10, 100, 4_096] {
+        judge(&whole[..len], &format!("{len} bytes"));
+        judge(&vec![0; len], &format!("{len} zeros"));
+    }
+    // The head, bit by bit.
+    for bit in (0..320 * 8).step_by(HEAD_BITS) {
+        let mut bad = whole.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        judge(&bad, &format!("bit {bit}"));
+    }
+    println!("{set_aside} set aside, {read} read; every {HEAD_BITS}th bit of the head (thorough: every one)");
+    assert!(set_aside > 20 && read > 20, "{set_aside} set aside, {read} read");
+}
+
+#[test]
+fn d02_a_file_whose_making_was_cut_short_begins_anew() {
+    let (_dir, path) = place();
+    let mut begun = book_of(&path, 0..0);
+    begun[..9].fill(0);
+    assert!(opens(&path, &begun, "without the magic number"));
+    begun.fill(0);
+    assert!(opens(&path, &begun, "nothing but its length"));
+    assert_eq!(BookFile::open(&path).unwrap().1, [entry(70)], "and is a book from then on");
+}
+
+#[test]
+fn d02_damaged_files_are_numbered_and_no_more_than_nine() {
+    let (_dir, path) = place();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for number in 1..=12u8 {
+        fs::write(&path, [&b"redb\x1a\x0a\xa9\x0d\x0a"[..], &[number]].concat()).unwrap();
+        drop(BookFile::open(&path).unwrap());
+    }
+    let last = |file: &PathBuf| *fs::read(file).unwrap().last().unwrap();
+    let numbers: Vec<u8> = kept_beside(&path).iter().map(last).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 12]);
+}
+
+#[test]
+fn d04_a_later_version_of_the_database_is_refused_and_left_as_it_is() {
+    let (_dir, path) = place();
+    let mut later = book_of(&path, 0..4);
+    (later[64], later[192]) = (4, 4);
+    fs::write(&path, &later).unwrap();
+    let newer = BookFile::open(&path).err().unwrap();
+    assert!(matches!(newer, BookError::Newer { found: 4, known: 3, .. }), "{newer}");
+    assert!(fs::read(&path).unwrap() == later && kept_beside(&path).is_empty());
 }
 
 /// Not a claim but the process that the next test kills: writes batch after batch and says each one that is written.
