@@ -125,9 +125,10 @@ pub struct Slots {
 }
 
 /// The most bytes per second over TCP, each at least [`MIN_RATE`]; what is not used can be made up for within a second.
-/// They hold for static and trusted peers too. A message that is longer than a second's bytes goes in one piece, and those
-/// after it wait. Pings, Pongs, Disconnects and handshakes are not held up, and no peer is closed for what we hold up
-/// ourselves; but a peer has timeouts of its own: below 256 KiB/s a long message may come too late for it.
+/// They hold for static and trusted peers too. A message of more than 64 KiB is paid for part by part, in turns with those
+/// of other peers, and goes in one piece then. Pings, Pongs, Disconnects and handshakes are not held up, and no peer is
+/// closed for what we hold up ourselves; but a peer has timeouts of its own: below 256 KiB/s a long message may come too
+/// late for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimits {
     /// To all peers together. Default: None, without a limit.

@@ -15,6 +15,9 @@ const TURNS_PER_SECOND: u64 = 100;
 const MIN_QUANTUM: u64 = 1_024;
 /// The most that is read at a time, in bytes: what one read takes.
 const MAX_QUANTUM: u64 = crate::config::MAX_READ_CHUNK as u64;
+/// The most that is taken out of the buckets at a time, in bytes: for a longer message several times, between which other
+/// peers have their turns. As much as is read at a time.
+const MAX_PART: usize = crate::config::MAX_READ_CHUNK;
 
 /// The limits of one server.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ impl Rate {
             all: self.all.as_ref().map(|(_, bucket)| Arc::clone(bucket)),
             own: self.each.map(Bucket::new),
             quantum: usize::try_from(quantum).unwrap_or(usize::MAX),
+            reserved: 0,
             opens_at: None,
         })
     }
@@ -68,7 +72,9 @@ pub(super) struct Gate {
     all: Option<Arc<Mutex<Bucket>>>,
     own: Option<Bucket>,
     quantum: usize,
-    /// What was reserved may be used from then on.
+    /// Bytes that were reserved of what waits to pass.
+    reserved: usize,
+    /// What was reserved last may be used from then on.
     opens_at: Option<Instant>,
 }
 
@@ -88,22 +94,34 @@ impl Gate {
         shared.into_iter().chain(own).max().unwrap_or(now)
     }
 
-    /// Whether `len` bytes may go now. If not, they are reserved, and may go when [`Gate::opens_at`] has come: they are to
-    /// be asked for again then, with the same `len`.
+    /// Whether `len` bytes may go now. If not, they are reserved part by part, so that one long message does not make all
+    /// other peers wait for its whole length: they are to be asked for again when [`Gate::opens_at`] has come, with the same
+    /// `len`, until they may go.
     pub(super) fn pass(&mut self, now: Instant, len: usize) -> bool {
-        let opens_at = match self.opens_at {
-            Some(opens_at) => opens_at,
-            None => self.reserve(now, len),
-        };
-        let is_open = opens_at <= now;
-        self.opens_at = (!is_open).then_some(opens_at);
-        is_open
+        loop {
+            let opens_at = self.opens_at.unwrap_or_else(|| {
+                let part = len.saturating_sub(self.reserved).min(MAX_PART);
+                self.reserved = self.reserved.saturating_add(part);
+                self.reserve(now, part)
+            });
+            if opens_at > now {
+                self.opens_at = Some(opens_at);
+                return false;
+            }
+            self.opens_at = None;
+            if self.reserved >= len {
+                self.reserved = 0;
+                return true;
+            }
+        }
     }
 
     /// Lets `len` bytes go whatever the limit; those after them wait for it.
     pub(super) fn force(&mut self, now: Instant, len: usize) {
-        if self.opens_at.take().is_none() {
-            self.reserve(now, len);
+        self.opens_at = None;
+        let missing = len.saturating_sub(std::mem::take(&mut self.reserved));
+        if missing > 0 {
+            self.reserve(now, missing);
         }
     }
 
@@ -157,19 +175,70 @@ mod tests {
         assert!(most - least <= 100 * KIB, "{shares:?}");
     }
 
+    /// When `len` bytes may go that are asked for at `now`, and how often they were asked for.
+    fn passes_at(gate: &mut Gate, mut now: Instant, len: usize) -> (Instant, usize) {
+        for turns in 1.. {
+            if gate.pass(now, len) {
+                return (now, turns);
+            }
+            assert!(!gate.pass(now, len), "asking again changes nothing");
+            now = gate.opens_at().unwrap();
+        }
+        unreachable!("a number without end")
+    }
+
     #[test]
-    fn what_is_longer_than_the_bucket_goes_and_what_follows_pays() {
+    fn what_is_longer_than_the_bucket_goes_when_it_is_paid_for_and_costs_what_follows_nothing_more() {
         let throttle = Throttle::new(&RateLimits { peer_upload: Some(100 * KIB), ..Default::default() });
         let mut gate = throttle.gates().0.unwrap();
         let now = start();
-        assert!(gate.pass(now, 10 << 20));
-        assert!(!gate.pass(now, 1) && !gate.pass(now, 1));
-        let opens_at = gate.opens_at().unwrap();
-        // 10 MiB at 100 KiB/s, less the burst.
-        assert_eq!((opens_at - now).as_millis(), 101_400);
-        assert!(gate.pass(opens_at, 1) && gate.opens_at().is_none());
-        gate.force(opens_at, 1 << 20);
-        assert!(!gate.pass(opens_at, 1));
+        let (gone_at, turns) = passes_at(&mut gate, now, 10 << 20);
+        // 10 MiB at 100 KiB/s, less the burst and the last part, which the next one waits for.
+        assert_eq!(((gone_at - now).as_millis(), turns), (100_760, 159));
+        let (next_at, _) = passes_at(&mut gate, gone_at, 1);
+        assert_eq!((next_at - gone_at).as_millis(), 640);
+        // What is forced goes at once, and in one piece.
+        gate.force(next_at, 1 << 20);
+        assert!(gate.opens_at().is_none());
+        let (last_at, _) = passes_at(&mut gate, next_at, 1);
+        assert_eq!((last_at - next_at).as_millis(), 10_240);
+        // Of what had been reserved in part, the rest is taken.
+        assert!(!gate.pass(last_at, 1 << 20));
+        gate.force(last_at, 1 << 20);
+        let (after, _) = passes_at(&mut gate, last_at, 1);
+        assert_eq!((after - last_at).as_millis(), 10_240);
+    }
+
+    #[test]
+    fn while_one_peer_is_sent_a_long_message_the_others_have_their_turns() {
+        let limits = RateLimits { upload: Some(100 * KIB), ..Default::default() };
+        let throttle = Throttle::new(&limits);
+        let [mut long, mut other, mut third] = [(); 3].map(|()| throttle.gates().0.unwrap());
+        let at = |milli: u64| start().checked_add(Duration::from_millis(milli)).unwrap();
+        // The long one is 16 MiB: 164 s at the full rate.
+        let len = 16 << 20;
+        let (mut gone_at, mut longest_wait, mut taken) = (None, 0, 0);
+        let mut asked_at = [0, 0];
+        let mut milli = 0;
+        while gone_at.is_none() {
+            gone_at = long.pass(at(milli), len).then_some(milli);
+            for (gate, asked_at) in [&mut other, &mut third].into_iter().zip(&mut asked_at) {
+                // A thousand bytes each as soon as they may, and then again.
+                while gate.pass(at(milli), 1_000) {
+                    longest_wait = longest_wait.max(milli - *asked_at);
+                    taken += 1_000;
+                    *asked_at = milli;
+                }
+            }
+            milli += 1;
+        }
+        // Two parts of the long one, the one that goes and the next.
+        assert!(longest_wait <= 1_300, "{longest_wait} ms");
+        let gone_at = gone_at.unwrap();
+        let most = 100 * KIB * (gone_at / 1_000 + 2);
+        assert!(taken + len as u64 <= most, "{taken} and {len} in {gone_at} ms");
+        // It has most of the rate, for its turns are long, and is not put off by the others.
+        assert!(gone_at <= 180_000, "{gone_at} ms");
     }
 
     #[test]
