@@ -1,16 +1,22 @@
-//! Peers that share a budget too small for all of them: their frames come one after the other, and whoever is read and
-//! brings nothing goes by name. Time is real here; what is decided is tested in `src/budget.rs`, how long a session waits
+//! Peers that share a budget too small for all of them: their frames come one after the other, whoever is read and brings
+//! nothing goes by name, and what is to be sent waits while all of it is spent. Time is real here; what is decided is tested in `src/budget.rs`, how long a session waits
 //! in `src/session/tests/budget.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use rlpx::{
-    DisconnectReason, Reject, ServerConfig, SessionEnd, SessionError, Wait, config::BUDGET_RESERVE, protocol,
+    DisconnectReason, Link, Reject, SendError, ServerConfig, SessionEnd, SessionError, SharedMessage, Wait,
+    config::{BUDGET_RESERVE, FREE_LEN},
+    protocol,
 };
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
 
@@ -118,4 +124,102 @@ async fn stall(trusted: bool) {
     assert_eq!(node.server.counters().rejects.count(Reject::BudgetPace), 1);
     within(until(|| counted.load(Ordering::SeqCst) == payload.len())).await;
     ask_echo(&mut small, b"after it").await;
+}
+
+/// A node with the smallest budget and three protocols: an echo; one that hands out the way to its peer; and one that keeps
+/// more than the budget for its peer, from its first message until the peer goes, and says when it does.
+async fn hoarder(stage: &Stage) -> (Node, mpsc::Receiver<Link>, mpsc::Receiver<()>) {
+    let ((links, linked), (keeps, kept)) = (mpsc::channel(4), mpsc::channel(4));
+    let ways = protocol("way", [V1], move |peer, mut messages| {
+        let links = links.clone();
+        async move {
+            links.send(peer.link().clone()).await.unwrap();
+            while messages.next().await.is_some() {}
+        }
+    });
+    let hoard = protocol("hoard", [V1], move |peer, mut messages| {
+        let keeps = keeps.clone();
+        async move {
+            let Some(_first) = messages.next().await else { return };
+            let (mut held, treasure) = (peer.link().held(), vec![7u8; BUDGET_RESERVE + 2 * FREE_LEN]);
+            held.set(treasure.len());
+            keeps.send(()).await.unwrap();
+            while messages.next().await.is_some() {}
+            drop((held, treasure));
+        }
+    });
+    let key = stage.key();
+    let config = ServerConfig { memory_budget: 0, ..quick() };
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
+    let node = stage.start(key, builder.protocol(Arc::new(ways)).protocol(Arc::new(hoard)));
+    (node, linked, kept)
+}
+
+#[tokio::test]
+async fn p13_what_is_to_be_sent_waits_while_the_budget_is_spent_and_goes_when_it_is_given_back() {
+    const LEN: usize = 200 * 1024;
+    let stage = Stage::new();
+    let (node, mut links, mut kept) = hoarder(&stage).await;
+    let mut tool = stage.tool_with(&node, &["echo", "way"]).await;
+    let way = tool.shared().iter().position(|shared| shared.name == *"way").unwrap();
+    let link = within(links.recv()).await.unwrap();
+    assert!(link.has_room(LEN), "nothing is spent yet");
+    let mut hoarding = stage.tool_with(&node, &["hoard"]).await;
+    within(hoarding.send(0, 0, Bytes::new())).await.unwrap();
+    within(kept.recv()).await.unwrap();
+
+    let message = SharedMessage::new(0, noise(LEN as u32));
+    assert!(!link.has_room(LEN) && link.has_room(FREE_LEN / 2));
+    assert_eq!(link.try_send(message.clone()), Err(SendError::Full));
+    // What is the peer's own anyway has room.
+    let small = noise(FREE_LEN as u32 / 2);
+    link.try_send(SharedMessage::new(0, small.clone())).unwrap();
+    let received = within(tool.next()).await.unwrap();
+    assert!(received.protocol == way && received.message.payload == small);
+
+    let polls = Arc::new(AtomicUsize::new(0));
+    let (counted, waits) = (Arc::clone(&polls), link.clone());
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move {
+        poll_fn(|cx| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            waits.poll_room(cx, LEN)
+        })
+        .await;
+        waits.send(message).await
+    });
+    for _ in 0..50 {
+        ask_echo(&mut tool, b"meanwhile").await;
+    }
+    assert!(waiting.try_join_next().is_none(), "it waits");
+    // It is asked when something is given back, as by each echo, and not without end.
+    assert!((1..=200).contains(&polls.load(Ordering::SeqCst)), "{polls:?}");
+    within(hoarding.disconnect(DisconnectReason::Quitting)).await;
+    within(waiting.join_next()).await.unwrap().unwrap().unwrap();
+    let received = within(tool.next()).await.unwrap();
+    assert!(received.protocol == way && received.message.payload == noise(LEN as u32));
+    assert!(link.has_room(LEN));
+}
+
+#[tokio::test]
+async fn p13_who_waits_for_the_budget_hears_when_its_peer_has_gone() {
+    const LEN: usize = 200 * 1024;
+    let stage = Stage::new();
+    let (node, mut links, mut kept) = hoarder(&stage).await;
+    let tool = stage.tool_with(&node, &["way"]).await;
+    let link = within(links.recv()).await.unwrap();
+    let mut hoarding = stage.tool_with(&node, &["hoard"]).await;
+    within(hoarding.send(0, 0, Bytes::new())).await.unwrap();
+    within(kept.recv()).await.unwrap();
+    let sends = link.clone();
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { sends.send(SharedMessage::new(0, noise(LEN as u32))).await });
+    tokio::task::yield_now().await;
+    assert!(!link.has_room(LEN) && waiting.try_join_next().is_none());
+    drop(tool);
+    assert_eq!(within(waiting.join_next()).await.unwrap().unwrap(), Err(SendError::Closed));
+    // The budget is spent still: it was not given back for that.
+    let other = stage.tool_with(&node, &["way"]).await;
+    assert!(!within(links.recv()).await.unwrap().has_room(LEN));
+    drop((other, hoarding));
 }
