@@ -51,33 +51,13 @@ impl Keccak256 {
     }
 
     /// The hash of all that was taken in, 32 bytes.
-    pub fn finalize(mut self) -> [u8; HASH_LEN] {
-        self.finish()
+    pub fn finalize(self) -> [u8; HASH_LEN] {
+        self.digest()
     }
 
     /// The hash of all that was taken in so far, 32 bytes. Taking in may go on.
     pub fn digest(&self) -> [u8; HASH_LEN] {
-        let mut last = Self { state: self.state, block: [0; RATE], len: self.len };
-        let begun = usize::from(self.len);
-        last.block[..begun].copy_from_slice(&self.block[..begun]);
-        last.finish()
-    }
-
-    fn finish(&mut self) -> [u8; HASH_LEN] {
-        let (_, free) = self.block.split_at_mut(usize::from(self.len));
-        free.fill(0);
-        let (first, last) = PADDING;
-        if let Some(byte) = free.first_mut() {
-            *byte = first;
-        }
-        // Both may be the same byte.
-        self.block[RATE - 1] |= last;
-        absorb(&mut self.state, &self.block);
-        let mut hash = [0; HASH_LEN];
-        for (bytes, word) in hash.chunks_exact_mut(WORD).zip(self.state) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        hash
+        finish(self.state, self.block.get(..usize::from(self.len)).unwrap_or_default())
     }
 
     /// Completes the block that was begun, or begins one with less than a block; what is left of `bytes`.
@@ -104,9 +84,27 @@ impl Default for Keccak256 {
     }
 }
 
+/// The hash, when `begun` is all there is of the last block.
+fn finish(mut state: State, begun: &[u8]) -> [u8; HASH_LEN] {
+    let mut block = [0; RATE];
+    let (first, last) = PADDING;
+    block[..begun.len()].copy_from_slice(begun);
+    block[begun.len()] = first;
+    // Both may be the same byte.
+    block[RATE - 1] |= last;
+    absorb(&mut state, &block);
+    let mut hash = [0; HASH_LEN];
+    for (bytes, word) in hash.chunks_exact_mut(WORD).zip(state) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    hash
+}
+
 /// The Keccak-256 hash of `data`, 32 bytes.
 pub fn keccak256(data: &[u8]) -> [u8; HASH_LEN] {
-    keccak256_concat(&[data])
+    let mut state = [0; STATE_WORDS];
+    let begun = if data.len() < RATE { data } else { absorb(&mut state, data) };
+    finish(state, begun)
 }
 
 /// The Keccak-256 hash of the `parts` one after the other, 32 bytes.
