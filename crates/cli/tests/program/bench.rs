@@ -32,7 +32,8 @@ fn a_row_has_its_fields_and_its_arithmetic_holds() {
 fn the_other_families_run_too() {
     for (pattern, unit) in [
         ("tcp.64KiB", "ns/message"),
-        ("broadcast", "ns/peer"),
+        ("batch_100", "ns/peer"),
+        ("side_by_side", "ns/peer"),
         ("handshake.pair", "ns/handshake"),
         ("handshake.accept", "ns/handshake"),
         ("ping_pong", "ns/ping"),
