@@ -149,7 +149,7 @@ async fn hoarder(stage: &Stage) -> (Node, mpsc::Receiver<Link>, mpsc::Receiver<(
         }
     });
     let key = stage.key();
-    let config = ServerConfig { memory_budget: 0, ..quick() };
+    let config = ServerConfig { memory_budget: BUDGET_RESERVE, ..quick() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
     let node = stage.start(key, builder.protocol(Arc::new(ways)).protocol(Arc::new(hoard)));
     (node, linked, kept)
