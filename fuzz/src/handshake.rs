@@ -160,7 +160,7 @@ fn deliver(now: Now, end: &mut End, bytes: &[u8], cuts: &[u8]) {
         let len = lengths.next().unwrap_or(rest.len()).min(rest.len());
         let (piece, behind) = rest.split_at(len);
         let taken = end.read(now, piece, usize::MAX);
-        if end.remote.is_none() {
+        if end.session.remote().is_none() {
             let room = end.session.read_buf().len();
             assert!(room <= MAX_PACKET_LEN, "{room} bytes to be read before anybody is known");
             let (read, _) = testing::buffer_capacities(&end.session);
