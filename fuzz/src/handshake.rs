@@ -187,7 +187,7 @@ fn check_authenticated(now: Now, end: &mut End, packet_len: usize, len: usize) {
 }
 
 /// The session failed, counted once, and for good; `unsaid` bytes waited for the peer then. They are none, unless the
-/// handshake went well with a node that has our own key, or says so and has still to prove it.
+/// handshake went well with a node that has our own key, or says so and has still to prove it by its first frame.
 fn check_refused(end: &mut End, unsaid: u64, config: &SessionConfig) -> Verdict {
     assert!(end.session.write_buf().is_empty() && end.session.read_buf().is_empty());
     assert_eq!(end.session.next_timeout(), None);
@@ -196,7 +196,8 @@ fn check_refused(end: &mut End, unsaid: u64, config: &SessionConfig) -> Verdict 
         Some(SessionEnd::Broken(error)) => {
             assert!(!error.may_tell(), "{error}");
             let names_our_key = end.session.remote() == Some(config.hello.public_key);
-            assert_eq!(unsaid > 0, names_our_key, "{unsaid} bytes for somebody unknown");
+            let proved_wrong = error == SessionError::Mac;
+            assert_eq!(unsaid > 0, names_our_key && !proved_wrong, "{unsaid} bytes for somebody unknown");
             error
         }
         Some(SessionEnd::Local { reason, error: Some(error) }) => {
