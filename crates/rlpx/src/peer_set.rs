@@ -112,8 +112,9 @@ impl Entry {
         self.class().is_newcomer()
     }
 
-    pub(crate) fn is_of_site(&self, site: Prefix) -> bool {
-        self.addresses.iter().any(|address| Prefix::site(address.ip()) == site)
+    /// The site of one that came in.
+    fn came_from(&self) -> Option<Prefix> {
+        self.addresses.first().filter(|_| self.is_inbound()).map(|address| Prefix::site(address.ip()))
     }
 
     /// Whether any address of the connection is such.
@@ -171,6 +172,8 @@ pub(crate) struct PeerSet {
     by_node: BTreeSet<(NodeId, PeerId)>,
     /// All connections, by what they are counted by.
     by_class: BTreeMap<Class, BTreeSet<PeerId>>,
+    /// Those that came in, by the site (/24, /48) that they came from.
+    by_site: BTreeSet<(Prefix, PeerId)>,
     started: u64,
 }
 
@@ -181,6 +184,7 @@ impl PeerSet {
         let id = PeerId(self.started);
         self.by_node.extend(entry.node_id.map(|node_id| (node_id, id)));
         self.by_class.entry(entry.class()).or_default().insert(id);
+        self.by_site.extend(entry.came_from().map(|site| (site, id)));
         self.entries.insert(id, entry);
         id
     }
@@ -191,6 +195,9 @@ impl PeerSet {
             self.by_node.remove(&(node_id, id));
         }
         self.leave_class(id, entry.class());
+        if let Some(site) = entry.came_from() {
+            self.by_site.remove(&(site, id));
+        }
         Some(entry)
     }
 
@@ -324,33 +331,56 @@ impl PeerSet {
         self.count(|class| class.stage == Stage::Closing { gracefully: true })
     }
 
+    /// Those that came in from one site, in order of their beginning.
+    fn of_site(&self, site: Prefix) -> impl Iterator<Item = (PeerId, &Entry)> {
+        let of_site = self.by_site.range((site, PeerId(0))..=(site, PeerId(u64::MAX)));
+        of_site.filter_map(|(_, id)| Some((*id, self.entries.get(id)?)))
+    }
+
     /// Connections from one site that have proved nothing.
     pub(crate) fn unproven_of(&self, site: Prefix) -> usize {
-        let unproven = self.classes(Class::is_unproven).flatten();
-        unproven.filter_map(|id| self.entries.get(id)).filter(|entry| entry.is_of_site(site)).count()
+        self.of_site(site).filter(|(_, entry)| entry.class().is_unproven()).count()
+    }
+
+    /// The oldest of the connections that are `such`.
+    fn oldest(&self, such: impl Fn(&Class) -> bool) -> Option<PeerId> {
+        self.classes(such).filter_map(BTreeSet::first).min().copied()
     }
 
     /// The oldest connection whose auth is looked at, when there are more than `limit`.
     pub(crate) fn surplus_examined(&self, limit: usize) -> Option<PeerId> {
-        let surplus = self.count(Class::is_examined) > limit;
-        self.classes(Class::is_examined).filter_map(BTreeSet::first).min().copied().filter(|_| surplus)
+        self.oldest(Class::is_examined).filter(|_| self.count(Class::is_examined) > limit)
     }
 
     /// The half-open connection that has waited longest.
     pub(crate) fn oldest_half_open(&self) -> Option<PeerId> {
-        self.classes(Class::is_half_open).filter_map(BTreeSet::first).min().copied()
+        self.oldest(Class::is_half_open)
     }
 
-    /// The oldest of the newcomers that are `such`, when there are more than `limit`.
-    pub(crate) fn surplus_newcomer(&self, limit: usize, such: impl Fn(&Entry) -> bool) -> Option<PeerId> {
-        let newcomers = self.classes(Class::is_newcomer).flatten().copied();
-        let mut found = newcomers.filter(|id| self.entries.get(id).is_some_and(&such));
-        let (mut oldest, mut count) = (found.next()?, 1usize);
-        for id in found {
-            (oldest, count) = (oldest.min(id), count + 1);
-        }
-        (count > limit).then_some(oldest)
+    /// The oldest newcomer, when there are more than `limit`.
+    pub(crate) fn surplus_newcomer(&self, limit: usize) -> Option<PeerId> {
+        self.oldest(Class::is_newcomer).filter(|_| self.count(Class::is_newcomer) > limit)
     }
+
+    /// The oldest newcomer from one site, when there are more than `limit`.
+    pub(crate) fn surplus_newcomer_of_site(&self, limit: usize, site: Prefix) -> Option<PeerId> {
+        surplus_newcomer(self.of_site(site), limit)
+    }
+
+    /// The oldest newcomer that is one node, when there are more than `limit`.
+    pub(crate) fn surplus_newcomer_of_node(&self, limit: usize, node_id: NodeId) -> Option<PeerId> {
+        surplus_newcomer(self.all_with_node(node_id), limit)
+    }
+}
+
+/// The oldest newcomer of `connections`, which are in order, when there are more than `limit`.
+fn surplus_newcomer<'a>(
+    connections: impl Iterator<Item = (PeerId, &'a Entry)>,
+    limit: usize,
+) -> Option<PeerId> {
+    let mut newcomers = connections.filter(|(_, entry)| entry.is_newcomer()).map(|(id, _)| id);
+    let oldest = newcomers.next()?;
+    (newcomers.count() >= limit).then_some(oldest)
 }
 
 #[cfg(test)]
@@ -384,7 +414,11 @@ mod tests {
         let mut all = Vec::new();
         for _ in 0..5_000 {
             match rng.random_range(0..10) {
-                0 => all.push(set.insert(Entry::inbound(now, "10.1.2.3:4".parse().unwrap()))),
+                // From two sites: an odd port tells them apart.
+                0 => {
+                    let from = ["10.1.2.3:5", "10.1.3.3:4"][rng.random_range(0..2)];
+                    all.push(set.insert(Entry::inbound(now, from.parse().unwrap())));
+                }
                 1 => {
                     let origin = [Origin::Dynamic, Origin::Known, Origin::Static][rng.random_range(0..3)];
                     all.push(set.insert(Entry::outbound(now, origin, remote)));
@@ -394,6 +428,7 @@ mod tests {
                     assert!(set.remove(id).is_some() && set.remove(id).is_none());
                 }
                 3 if !all.is_empty() => set.note_auth(all[rng.random_range(0..all.len())]),
+                4 if !all.is_empty() => set.identify(all[rng.random_range(0..all.len())], remote),
                 _ if !all.is_empty() => {
                     set.advance(now, all[rng.random_range(0..all.len())], STAGES[rng.random_range(0..8)]);
                 }
@@ -406,12 +441,21 @@ mod tests {
             assert_eq!(set.by_class.values().map(BTreeSet::len).sum::<usize>(), set.len());
             let oldest = set.iter().find(|(_, entry)| entry.class().is_half_open()).map(|(id, _)| id);
             assert_eq!(set.oldest_half_open(), oldest);
-            let mut newcomers = set.iter().filter(|(_, entry)| entry.class().is_newcomer()).map(|(id, _)| id);
-            let (oldest, more) = (newcomers.next(), newcomers.count());
-            assert_eq!(set.surplus_newcomer(7, |_| true), oldest.filter(|_| more >= 7));
+            assert_eq!(set.surplus_newcomer(7), surplus_newcomer(set.iter(), 7));
+            let of_site =
+                set.iter().filter(|(_, entry)| entry.is_inbound() && entry.addresses[0].port() % 2 > 0);
+            let site = Prefix::site("10.1.2.0".parse().unwrap());
+            assert_eq!(set.surplus_newcomer_of_site(3, site), surplus_newcomer(of_site, 3));
+            let of_node = set.iter().filter(|(_, entry)| entry.node_id == Some(remote.node_id()));
+            assert_eq!(set.surplus_newcomer_of_node(3, remote.node_id()), surplus_newcomer(of_node, 3));
         }
         assert!(all.len() > 100 && set.by_class.len() > 20, "{} in {}", all.len(), set.by_class.len());
         all.into_iter().for_each(|id| assert!(set.remove(id).is_some()));
-        assert!(set.entries.is_empty() && set.by_node.is_empty() && set.by_class.is_empty());
+        assert!(
+            set.entries.is_empty()
+                && set.by_node.is_empty()
+                && set.by_class.is_empty()
+                && set.by_site.is_empty()
+        );
     }
 }

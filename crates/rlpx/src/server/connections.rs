@@ -139,12 +139,9 @@ impl Server {
         let newcomer = self.peers.entry(id).filter(|entry| entry.is_newcomer())?;
         let ip = newcomer.addresses.first().map(|address| address.ip());
         let site = ip.filter(|ip| self.config.address_policy.counts(*ip)).map(Prefix::site);
-        let of_site = |entry: &Entry| site.is_some_and(|site| entry.is_of_site(site));
-        let of_node = |entry: &Entry| entry.node_id == Some(node_id);
-        let surplus = |limit, such: &dyn Fn(&Entry) -> bool| self.peers.surplus_newcomer(limit, such);
-        surplus(MAX_NEWCOMERS_PER_SOURCE, &of_site)
-            .or_else(|| surplus(MAX_NEWCOMERS_PER_SOURCE, &of_node))
-            .or_else(|| surplus(MAX_NEWCOMERS, &|_| true))
+        site.and_then(|site| self.peers.surplus_newcomer_of_site(MAX_NEWCOMERS_PER_SOURCE, site))
+            .or_else(|| self.peers.surplus_newcomer_of_node(MAX_NEWCOMERS_PER_SOURCE, node_id))
+            .or_else(|| self.peers.surplus_newcomer(MAX_NEWCOMERS))
     }
 
     /// Hello came and went; the session stands at its second stop. `shared_count`: capabilities in common.
