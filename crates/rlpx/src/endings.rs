@@ -34,22 +34,12 @@ impl Endings {
 }
 
 impl Label for DisconnectReason {
-    const ALL: &'static [Self] = &[
-        Self::Requested,
-        Self::NetworkError,
-        Self::ProtocolError,
-        Self::UselessPeer,
-        Self::TooManyPeers,
-        Self::AlreadyConnected,
-        Self::IncompatibleVersion,
-        Self::InvalidIdentity,
-        Self::Quitting,
-        Self::UnexpectedIdentity,
-        Self::ConnectedToSelf,
-        Self::ReadTimeout,
-        Self::SubprotocolError,
-        Self::INVALID,
-    ];
+    /// Those that have a name, and one for all others.
+    const ALL: &'static [Self] = &{
+        let mut all = [Self::INVALID; Self::NAMED.len() + 1];
+        all.split_at_mut(Self::NAMED.len()).0.copy_from_slice(&Self::NAMED);
+        all
+    };
 
     fn index(self) -> usize {
         let place = Self::ALL.iter().position(|reason| *reason == self);
