@@ -71,6 +71,8 @@ pub(super) struct ServerTask {
     lookups: JoinSet<(PeerId, Vec<SocketAddr>)>,
     keeper: Keeper,
     closing: Option<Closing>,
+    /// Whether the last turn was for what was due.
+    woke: bool,
 }
 
 impl ServerTask {
@@ -83,7 +85,8 @@ impl ServerTask {
         keeper: Keeper,
     ) -> Self {
         let (live, tasks, lookups) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        Self { machine, common, intake, events, peer_count, live, tasks, lookups, keeper, closing: None }
+        let (closing, woke) = (None, false);
+        Self { machine, common, intake, events, peer_count, live, tasks, lookups, keeper, closing, woke }
     }
 
     /// Runs until a shutdown is complete, or the last handle is gone and all peers are told.
@@ -108,8 +111,9 @@ impl ServerTask {
             Some(closing) => closing.deadline,
             None => self.machine.next_timeout(moment).map(Instant::from_std),
         };
-        // Before all that comes: in a flood something always does.
-        if wake.is_some_and(|wake| wake <= Instant::from_std(moment.instant)) {
+        // Every other turn before all that comes: in a flood something always does.
+        self.woke = !self.woke && wake.is_some_and(|wake| wake <= Instant::from_std(moment.instant));
+        if self.woke {
             return self.handle_wake();
         }
         let wants_candidates = self.intake.candidates.is_some() && self.machine.wanted_candidates(moment) > 0;
