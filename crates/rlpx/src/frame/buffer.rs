@@ -10,8 +10,8 @@ use crate::{
     config::{MAX_READ_CHUNK, MAX_WRITE_KEPT, MIN_READ_CHUNK},
 };
 
-/// From this length on a payload is handed on with the buffer it came in, if it fills half of it; others are copied out, so
-/// that no message pins more than twice its own memory.
+/// From this length on a payload is handed on with the buffer it came in, if it fills three quarters of it; others are
+/// copied out. So no message holds more memory than its own and a third of it.
 const HAND_ON_LEN: usize = 16 * 1024;
 
 /// Bytes read and not yet handled.
@@ -101,7 +101,7 @@ impl ReadBuffer {
     /// The bytes `from..to`, counted from the front, as a message's payload, after which `len` bytes are forgotten.
     pub(crate) fn take(&mut self, from: usize, to: usize, len: usize) -> Bytes {
         let payload = self.filled().get(from..to).unwrap_or_default();
-        if payload.len() < HAND_ON_LEN.max(self.bytes.capacity() / 2) {
+        if payload.len() < HAND_ON_LEN.max(self.bytes.capacity() / 4 * 3) {
             let payload = Bytes::copy_from_slice(payload);
             self.consume(len);
             return payload;

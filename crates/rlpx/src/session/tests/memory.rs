@@ -3,7 +3,7 @@
 
 use super::kit::*;
 use crate::{
-    DisconnectReason, Hello,
+    DisconnectReason, Hello, SessionConfig, SharedMessage,
     config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN, MAX_READ_CHUNK},
     counting::{cost, held},
     ecies::{self, OVERHEAD, PREFIX_LEN},
@@ -183,5 +183,32 @@ fn base_messages_after_hello_cost_a_fixed_amount_at_most() {
             let limit = 2 * (frame.len() + MAX_BASE_MESSAGE_LEN) + MAX_READ_CHUNK;
             assert!(spent <= limit, "code {code}: {spent} bytes for {}", payload.len());
         }
+    }
+}
+
+#[test]
+fn f03_messages_that_are_kept_hold_no_more_than_their_own_memory_and_a_third() {
+    const COUNT: usize = 200;
+    let now = start();
+    let plain = SessionConfig { hello: hello(4), ..config(&key(1)) };
+    for len in [100, 10_000, 16_400, 33_000, 50_000, 65_000, 70_000, 300_000] {
+        let (mut a, mut b) = pair(now, plain.clone(), config(&key(2)));
+        let message = SharedMessage::new(0, vec![7; len].into());
+        // A burst, after which as much is read at once as ever.
+        for _ in 0..20 {
+            a.session.send(now, 0, &SharedMessage::new(0, vec![7; 60_000].into())).unwrap();
+            let burst = a.written(now);
+            assert_eq!(b.read(now, &burst), burst.len());
+        }
+        b.messages = Vec::with_capacity(COUNT);
+        let before = held();
+        for _ in 0..COUNT {
+            a.session.send(now, 0, &message).unwrap();
+            let frame = a.written(now);
+            assert_eq!(b.read(now, &frame), frame.len());
+        }
+        let (kept, most) = (held() - before, COUNT * len / 3 * 4 + COUNT * 100 + 2 * MAX_READ_CHUNK);
+        assert_eq!(b.messages.len(), COUNT);
+        assert!(kept.unsigned_abs() <= most, "{kept} bytes for {COUNT} messages of {len}");
     }
 }
