@@ -145,8 +145,9 @@ impl Connection {
 
     /// Handles what the session puts out, or else waits for one thing to happen.
     async fn turn(&mut self) {
-        // What a closed session still has to say is little, and its end must be heard past a full inbox.
-        let takes = self.inbox.len() < MAX_INBOX || self.wire.session().is_closed();
+        // What is still said after the end is little, and the end must be heard past a full inbox.
+        let is_over = self.wire.is_broken() || self.wire.session().is_closed();
+        let takes = self.inbox.len() < MAX_INBOX || is_over;
         let output = if takes { self.wire.output() } else { None };
         match output {
             Some(SessionOutput::Message { protocol, message }) => {

@@ -113,6 +113,11 @@ impl Wire {
         self.allowance == Some(0)
     }
 
+    /// Whether the stream has broken: what the session still has to say is little.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// How the session stands, for others to see.
     pub(super) const fn live(&self) -> &Arc<Live> {
         &self.live

@@ -8,7 +8,8 @@ use identity::{Endpoint, Enode};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     CapabilityName, CommandError, ConfigError, ConnectError, DisconnectReason, Event, LocalCapability,
-    Protocol, ProtocolVersion, SendError, Server, ServerConfig, SessionConfig, SessionEnd, protocol,
+    Protocol, ProtocolVersion, SendError, Server, ServerConfig, ServerTimes, SessionConfig, SessionEnd,
+    protocol,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -211,6 +212,35 @@ async fn p13_a_peer_that_talks_and_does_not_read_does_not_hold_the_tool() {
     let flood = async { while tool.send(0, 0, noise.clone()).await.is_ok() {} };
     within(flood).await;
     assert_eq!(within(tool.send(0, 0, noise.clone())).await, Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn a_tool_that_sends_and_has_much_to_read_hears_at_once_that_the_other_end_has_gone() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let talking = protocol("echo", [V1], |peer, messages| async move {
+        while peer.send(0, Bytes::from_static(b"talk")).await.is_ok() {}
+        drop(messages);
+    });
+    let times = ServerTimes { protocol_stall: Duration::from_secs(60), ..quick().times };
+    let builder = stage.builder(&key, listener().await).config(ServerConfig { times, ..quick() });
+    let node = stage.start(key, builder.protocol(Arc::new(talking)));
+    let mut tool = stage.tool(&node).await;
+    let noise = Bytes::from(vec![7; 1 << 20]);
+    let flood = async { while tool.send(0, 0, noise.clone()).await.is_ok() {} };
+    let gone = async {
+        let (mut moved, mut idle) = (0, 0);
+        while idle < 1_000 {
+            tokio::task::yield_now().await;
+            let now = node.server.counters().bytes_in() + node.server.counters().bytes_out();
+            idle = if now == moved { idle + 1 } else { 0 };
+            moved = now;
+        }
+        node.server.shutdown().await;
+    };
+    // Half of the time in which it would give up by itself.
+    let both = async { tokio::join!(flood, gone) };
+    timeout(Duration::from_secs(10), both).await.expect("it hears of the end");
 }
 
 #[tokio::test]
