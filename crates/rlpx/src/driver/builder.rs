@@ -47,10 +47,10 @@ use crate::{
 };
 
 /// Commands that may wait for the server; the owner waits with further ones.
-const MAX_COMMANDS: usize = 64;
+pub(super) const MAX_COMMANDS: usize = 64;
 
 /// Reports that may wait for the server; connections wait with further ones.
-const MAX_REPORTS: usize = 256;
+pub(super) const MAX_REPORTS: usize = 256;
 
 /// The client's name unless the owner gives one.
 const CLIENT_NAME: &str = concat!("eth-rlpx/v", env!("CARGO_PKG_VERSION"));

@@ -2,6 +2,7 @@
 //! and does what it puts out. Waits for nobody.
 
 mod commands;
+mod round;
 mod storing;
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::round::Round;
 use super::{
     dial::{Dial, resolve},
     event::Event,
@@ -73,6 +75,7 @@ pub(super) struct ServerTask {
     closing: Option<Closing>,
     /// Whether the last turn was for what was due.
     woke: bool,
+    round: Round,
 }
 
 impl ServerTask {
@@ -85,8 +88,21 @@ impl ServerTask {
         keeper: Keeper,
     ) -> Self {
         let (live, tasks, lookups) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let (closing, woke) = (None, false);
-        Self { machine, common, intake, events, peer_count, live, tasks, lookups, keeper, closing, woke }
+        let (closing, woke, round) = (None, false, Round::new());
+        Self {
+            machine,
+            common,
+            intake,
+            events,
+            peer_count,
+            live,
+            tasks,
+            lookups,
+            keeper,
+            closing,
+            woke,
+            round,
+        }
     }
 
     /// Runs until a shutdown is complete, or the last handle is gone and all peers are told.
@@ -123,19 +139,27 @@ impl ServerTask {
         let hears_commands = !is_closing || !commands.is_closed() || !commands.is_empty();
         tokio::select! {
             biased;
-            Some((id, report)) = reports.recv() => self.handle_report(id, report),
+            Some((id, report)) = reports.recv(), if self.round.reports > 0 => {
+                self.round.reports -= 1;
+                self.handle_report(id, report);
+            }
             Some(joined) = self.tasks.join_next() => self.handle_end(joined),
             Some(Ok((id, addresses))) = self.lookups.join_next() => {
                 self.machine.handle_resolved(now(), id, &addresses);
             }
             Some(is_stored) = self.keeper.written() => self.machine.handle_stored(now(), is_stored),
-            command = commands.recv(), if hears_commands => self.handle_command(command),
+            command = commands.recv(), if hears_commands && self.round.commands > 0 => {
+                self.round.commands -= 1;
+                self.handle_command(command);
+            }
+            candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
             connection = next_accepted(accepted) => {
+                self.round = Round::new();
                 self.handle_accepted(connection);
                 // What has come with it is read before the next: in a flood it would make room unread.
                 yield_now().await;
             }
-            candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
+            () = yield_now(), if self.round.is_over() => self.round = Round::new(),
             () = sleep_until_some(wake) => self.handle_wake(),
         }
     }

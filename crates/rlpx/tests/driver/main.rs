@@ -8,6 +8,7 @@
 mod book;
 mod budget;
 mod candidates;
+mod full;
 mod functions;
 mod life;
 mod listeners;
