@@ -10,7 +10,10 @@ mod node;
 mod pace;
 mod scarcity;
 
-use std::{io, process::ExitCode};
+use std::{
+    io, panic,
+    process::{ExitCode, abort},
+};
 
 use clap::{Args, Parser, Subcommand};
 use devp2p::identity::{Enode, Host};
@@ -107,6 +110,11 @@ fn main() -> ExitCode {
 fn run(role: Role) -> Result<()> {
     match role {
         Role::Node { budget, memory, core } => {
+            // A panic is a fault whoever would have caught it: the test gets no answer after one.
+            panic::set_hook(Box::new(|panic| {
+                eprintln!("flood: {panic}");
+                abort();
+            }));
             // Before there are threads: those have what this one has.
             memory.map_or(Ok(()), scarcity::limit_memory)?;
             core.map_or(Ok(()), scarcity::stay_on)?;

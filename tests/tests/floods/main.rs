@@ -175,7 +175,6 @@ async fn o05_a_starved_node_loses_no_more_than_one_of_ten_and_needs_no_memory_th
         "attack: {said}\nnode: {counts}\n{used:?} of processor time beside {burnt:?}, at most {most} bytes"
     );
     seen.assert_mostly_there("starved", HONEST);
-    assert!(!counts.contains("panicked"), "{counts}");
     // Each of the four had as much as another wanted, and the node wanted something.
     assert!(burnt.iter().all(|burnt| used < *burnt * 5 / 4), "not starved: {used:?} beside {burnt:?}");
     assert!(used > Duration::from_secs(SECONDS.into()) / 100, "idle: {used:?}");

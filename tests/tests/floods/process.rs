@@ -80,7 +80,7 @@ impl Flood {
         self.input.write_all(b"\n").unwrap();
     }
 
-    /// What a node has counted.
+    /// What a node has counted. It is alive, and nothing in it has panicked.
     pub(crate) fn counts(&mut self) -> String {
         self.say();
         self.line()
