@@ -138,7 +138,7 @@ fn with_entry(name: &'static str, value: impl Fn() -> u8 + Send + Sync + 'static
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protocols_entries_are_in_the_record_and_follow_it() {
+async fn s10_the_entries_of_all_protocols_are_in_one_record_and_follow_it() {
     let value = Arc::new(std::sync::atomic::AtomicU8::new(5));
     let shared = Arc::clone(&value);
     let entry = with_entry("entry", move || shared.load(std::sync::atomic::Ordering::Relaxed));

@@ -2,24 +2,21 @@
 //! and does what it puts out. Waits for nobody.
 
 mod commands;
+mod reports;
 mod round;
 mod storing;
 
 use std::{
     collections::BTreeMap,
-    io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use identity::{PublicKey, curve::Lane};
 use tokio::{
     net::TcpStream,
     sync::{broadcast, mpsc, oneshot},
-    task::{AbortHandle, JoinError, JoinSet, yield_now},
+    task::{AbortHandle, JoinSet, yield_now},
     time::Instant,
 };
 
@@ -30,7 +27,7 @@ use super::{
     intake::{Intake, next_accepted, next_candidate},
     keeper::Keeper,
     now,
-    orders::{MAX_ORDERS, Order, Report},
+    orders::{MAX_ORDERS, Order},
     peer_task::PeerTask,
     protocol::opinions,
     shared::Common,
@@ -38,7 +35,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    Refusal, SessionEnd, SessionError,
+    Refusal, SessionEnd,
     dialer::Candidate,
     peer::{PeerId, PeerInfo},
     server::{Output, Server},
@@ -208,65 +205,6 @@ impl ServerTask {
                 self.machine.handle_judged(now(), candidate, opinions);
             }
             None => self.intake.candidates = None,
-        }
-    }
-
-    fn handle_report(&mut self, id: PeerId, report: Report) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        match report {
-            Report::Trying(address, answer) => {
-                // A dial that is called off no longer waits for it.
-                let _ = answer.send(self.machine.handle_attempt(now(), id, address));
-            }
-            Report::Connected(address) => {
-                live.address = address;
-                self.machine.handle_connected_to(now(), id, address);
-            }
-            Report::Auth => self.machine.handle_auth(now(), id),
-            Report::Authenticated(remote) => {
-                live.public_key = Some(remote);
-                self.machine.handle_authenticated(now(), id, remote);
-            }
-            Report::Verdict(verdict) => {
-                if let Some(public_key) = live.public_key {
-                    self.machine.report(now(), public_key.node_id(), verdict);
-                }
-            }
-            Report::Hello(shared_count) => self.machine.handle_hello(now(), id, shared_count),
-            Report::Established(info) => {
-                live.info = Some(Arc::clone(&info));
-                self.peer_count.fetch_add(1, Ordering::Relaxed);
-                self.tell(Event::PeerConnected(info));
-            }
-        }
-    }
-
-    fn handle_end(&mut self, joined: Result<(PeerId, SessionEnd), JoinError>) {
-        let (id, end) = match joined {
-            Ok(ended) => ended,
-            Err(error) => match self.live.iter().find(|(_, live)| live.task.id() == error.id()) {
-                Some((id, _)) => (*id, SessionEnd::Broken(SessionError::Io(io::ErrorKind::Other))),
-                None => return,
-            },
-        };
-        // What it reported before comes first.
-        while let Ok((id, report)) = self.intake.reports.try_recv() {
-            self.handle_report(id, report);
-        }
-        let Some(live) = self.live.remove(&id) else { return };
-        let rule = self.machine.rule(id);
-        self.machine.handle_closed(now(), id, &end);
-        let Live { address, inbound, public_key, info, .. } = live;
-        match (info, public_key) {
-            (Some(info), _) => {
-                self.peer_count.fetch_sub(1, Ordering::Relaxed);
-                self.tell(Event::PeerDisconnected { info, end, rule });
-            }
-            (None, Some(public_key)) if inbound => {
-                self.tell(Event::Refused { public_key, address, end, rule });
-            }
-            (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end, rule }),
-            (None, None) => {}
         }
     }
 
