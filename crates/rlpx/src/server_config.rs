@@ -50,7 +50,7 @@ pub const MAX_STANDINGS: usize = 4_096;
 pub const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
 
 /// Misbehaviours within [`REPORT_MEMORY`] that count as malice: one may be a bug, three are a habit.
-pub const MAX_STRIKES: u32 = 3;
+pub const MAX_STRIKES: usize = 3;
 
 /// One of so many peers that were dialed, and of those that came in, is protected by praise, the most praised first: so
 /// praise for all does not end rotation (go-ethereum `eth/dropper.go`: the top tenth of each pool).

@@ -31,7 +31,19 @@ struct Standing {
     praised_until: Option<Instant>,
     praises: u32,
     demerits: u32,
-    strikes: u32,
+    /// When the last strikes fell, the latest first: one less than are too many.
+    strikes: [Option<Instant>; MAX_STRIKES - 1],
+}
+
+impl Standing {
+    /// One more strike; whether it is the one too many within [`REPORT_MEMORY`].
+    fn strike(&mut self, now: Instant) -> bool {
+        let counts = |at: &&Instant| now.saturating_duration_since(**at) < REPORT_MEMORY;
+        let is_last = self.strikes.iter().flatten().filter(counts).count() == self.strikes.len();
+        self.strikes.rotate_right(1);
+        self.strikes[0] = Some(now);
+        is_last
+    }
 }
 
 /// The standing of nodes. At most [`MAX_STANDINGS`]; when full, the one reported longest ago is forgotten.
@@ -52,24 +64,27 @@ impl Standings {
         verdict: Verdict,
     ) -> bool {
         let mut standing = self.0.find(now, &node_id).copied().unwrap_or_default();
+        let goes = match verdict {
+            Verdict::Malicious => true,
+            Verdict::Misbehaved => standing.strike(now),
+            Verdict::Good | Verdict::Useless => false,
+        };
+        if goes {
+            // The ban says the rest.
+            self.0.remove(&node_id);
+            return true;
+        }
         match verdict {
             Verdict::Good => {
                 standing.praised_until = now.checked_add(times.rotation.praise);
                 standing.praises = standing.praises.saturating_add(1);
                 standing.demerits = standing.demerits.saturating_sub(1);
             }
-            Verdict::Useless | Verdict::Misbehaved => {
+            Verdict::Useless | Verdict::Misbehaved | Verdict::Malicious => {
                 standing.praised_until = None;
                 standing.praises = 0;
                 standing.demerits = standing.demerits.saturating_add(1);
-                standing.strikes += u32::from(verdict == Verdict::Misbehaved);
             }
-            Verdict::Malicious => standing.strikes = MAX_STRIKES,
-        }
-        if standing.strikes >= MAX_STRIKES {
-            // The ban says the rest.
-            self.0.remove(&node_id);
-            return true;
         }
         if let Some(end) = now.checked_add(REPORT_MEMORY.max(times.rotation.praise)) {
             self.0.insert(node_id, end, standing);

@@ -193,6 +193,29 @@ fn three_misbehaviours_in_an_hour_are_malice_and_uselessness_never_is() {
 }
 
 #[test]
+fn strikes_an_hour_apart_are_none_too_many_however_often_there_is_praise_between_them() {
+    let mut story = Story::new(ServerConfig::default());
+    let id = story.come_in(1).0;
+    let report = |story: &mut Story, verdict| {
+        story.server.report(story.now, key(1).node_id(), verdict);
+        story.outputs()
+    };
+    for _ in 0..20 {
+        assert_eq!(report(&mut story, Verdict::Misbehaved), []);
+        for _ in 0..3 {
+            story.wait(HOUR / 6);
+            assert_eq!(report(&mut story, Verdict::Good), []);
+        }
+    }
+    for _ in 0..2 {
+        story.wait(HOUR / 6);
+    }
+    let goes = [Output::Disconnect(id, DisconnectReason::SubprotocolError)];
+    assert_eq!(report(&mut story, Verdict::Misbehaved), []);
+    assert_eq!(report(&mut story, Verdict::Misbehaved), goes);
+}
+
+#[test]
 fn reports_of_any_number_of_nodes_are_kept_of_so_many() {
     let mut story = Story::new(ServerConfig::default());
     for number in 0..5_000 {
