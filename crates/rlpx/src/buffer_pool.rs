@@ -1,6 +1,6 @@
 //! Memory for long messages that one has given back and the next needs: fresh memory costs a tenth of encrypting into it.
 //! Shared by all sessions of a server without a lock. What lies here belongs to no peer and has a limit of its own; what
-//! was not needed for a while is freed by whoever keeps time (`driver/server_task.rs`).
+//! was not needed for a while is freed by whoever keeps time (`driver/trim.rs`).
 
 use std::{
     mem::take,
@@ -13,9 +13,7 @@ use std::{
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 
-use crate::config::{
-    MAX_READ_CHUNK, POOL_PROBES, POOL_SLACK_PARTS, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN,
-};
+use crate::config::{MAX_READ_CHUNK, POOL_PROBES, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN};
 
 /// Buffers that wait for their next use; clones share them. The default keeps nothing: every buffer is allocated and freed.
 ///
@@ -69,10 +67,10 @@ impl BufferPool {
         self.0.as_ref().map_or(0, |shelves| shelves.chunks.len().saturating_add(shelves.long.len()))
     }
 
-    /// A buffer with room for `len` bytes and at most a quarter more, with whatever its last use left in it. For half a chunk
-    /// or less there is none.
+    /// A buffer with room for `len` bytes and at most a third more, with whatever its last use left in it. For less than three
+    /// quarters of a chunk there is none.
     pub(crate) fn take(&self, len: usize) -> Option<Vec<u8>> {
-        let shelves = self.0.as_ref().filter(|_| len > MAX_READ_CHUNK / 2)?;
+        let shelves = self.0.as_ref().filter(|_| fills(len, MAX_READ_CHUNK))?;
         shelves.shelf(len).take(len)
     }
 
@@ -90,14 +88,25 @@ impl BufferPool {
         }
     }
 
-    /// The bytes as they are, in a buffer that comes back.
+    /// The bytes as they are, in a buffer that comes back; copied out of one that they do not fill.
     pub(crate) fn lend(&self, mut bytes: Vec<u8>) -> Bytes {
+        if !fills(bytes.len(), bytes.capacity()) {
+            let fitting = Bytes::copy_from_slice(&bytes);
+            self.give(bytes);
+            return fitting;
+        }
         if self.0.is_some() && bytes.capacity() >= MAX_READ_CHUNK {
             return Bytes::from_owner(Lent { bytes, pool: self.clone() });
         }
         bytes.shrink_to_fit();
         bytes.into()
     }
+}
+
+/// Whether so many bytes make three quarters of a buffer: it is then kept with them, and no message holds more memory than
+/// its own and a third of it.
+pub(crate) const fn fills(len: usize, capacity: usize) -> bool {
+    len >= capacity / 4 * 3
 }
 
 impl Shelves {
@@ -123,10 +132,9 @@ impl Shelf {
     }
 
     fn take(&self, len: usize) -> Option<Vec<u8>> {
-        let fits = len..=len.saturating_add(len / POOL_SLACK_PARTS).max(MAX_READ_CHUNK);
         for _ in 0..POOL_PROBES.min(self.buffers.len()) {
             let buffer = self.pop()?;
-            if fits.contains(&buffer.capacity()) {
+            if buffer.capacity() >= len && fills(len, buffer.capacity()) {
                 self.fewest.fetch_min(self.buffers.len(), Ordering::Relaxed);
                 return Some(buffer);
             }
@@ -182,13 +190,15 @@ mod tests {
         assert_eq!(pool.free_len(), 3 * MIB);
         assert!(pool.take(MIB + 1).is_none() && pool.take(MIB / 2).is_none());
         assert_eq!(pool.take(2 * MIB).unwrap().capacity(), 2 * MIB);
-        assert_eq!(pool.take(MIB / 5 * 4 + 10).unwrap().capacity(), MIB);
+        assert_eq!(pool.take(MIB / 4 * 3).unwrap().capacity(), MIB);
         assert_eq!((pool.free_len(), pool.take(MIB)), (0, None));
         // A short one is not worth it.
         pool.give(buffer(MAX_READ_CHUNK - 1));
         assert_eq!(pool.free_len(), 0);
         pool.give(buffer(MAX_READ_CHUNK));
-        assert!(pool.take(MAX_READ_CHUNK / 2).is_none() && pool.take(MAX_READ_CHUNK / 2 + 1).is_some());
+        assert!(
+            pool.take(MAX_READ_CHUNK / 4 * 3 - 1).is_none() && pool.take(MAX_READ_CHUNK / 4 * 3).is_some()
+        );
     }
 
     #[test]

@@ -90,8 +90,6 @@ pub const POOLED_LONG_BUFFERS: usize = 64;
 pub const POOLED_LONG_LEN: usize = 32 << 20;
 /// Buffers that are looked at for one that fits.
 pub const POOL_PROBES: usize = 8;
-/// A buffer from the pool is longer than asked for by at most one part in so many.
-pub const POOL_SLACK_PARTS: usize = 4;
 /// How often what was not needed is freed from the pool of a server.
 pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(2);
 

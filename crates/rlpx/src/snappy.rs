@@ -20,13 +20,8 @@ pub(crate) fn compress(payload: &[u8]) -> Bytes {
 pub(crate) fn compress_in(payload: &[u8], pool: &BufferPool) -> Bytes {
     let mut block = pool.take_or_new(max_compressed_len(payload.len()));
     let len = snap::raw::Encoder::new().compress(payload, &mut block).unwrap_or(0);
-    block.truncate(len);
     // It was made as long as the worst of payloads would need it.
-    if len <= block.capacity() / 2 {
-        let fitting = Bytes::copy_from_slice(&block);
-        pool.give(block);
-        return fitting;
-    }
+    block.truncate(len);
     pool.lend(block)
 }
 

@@ -6,7 +6,7 @@ use std::mem::{replace, take};
 use bytes::Bytes;
 
 use crate::{
-    buffer_pool::BufferPool,
+    buffer_pool::{BufferPool, fills},
     config::{MAX_READ_CHUNK, MAX_WRITE_KEPT, MIN_READ_CHUNK},
 };
 
@@ -101,7 +101,7 @@ impl ReadBuffer {
     /// The bytes `from..to`, counted from the front, as a message's payload, after which `len` bytes are forgotten.
     pub(crate) fn take(&mut self, from: usize, to: usize, len: usize) -> Bytes {
         let payload = self.filled().get(from..to).unwrap_or_default();
-        if payload.len() < HAND_ON_LEN.max(self.bytes.capacity() / 4 * 3) {
+        if payload.len() < HAND_ON_LEN || !fills(payload.len(), self.bytes.capacity()) {
             let payload = Bytes::copy_from_slice(payload);
             self.consume(len);
             return payload;

@@ -1,9 +1,11 @@
 //! What the bytes of a peer cost while they are decoded, counted by the allocator of this crate's unit tests: handshake
 //! packets, base messages, blocks of snappy, frames. A whole session's cost over long messages is `tests/allocation.rs`.
 
+use bytes::Bytes;
+
 use super::kit::*;
 use crate::{
-    DisconnectReason, Hello, SessionConfig, SharedMessage,
+    BufferPool, DisconnectReason, Hello, SessionConfig, SharedMessage,
     config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN, MAX_READ_CHUNK},
     counting::{cost, held},
     ecies::{self, OVERHEAD, PREFIX_LEN},
@@ -190,15 +192,24 @@ fn base_messages_after_hello_cost_a_fixed_amount_at_most() {
 fn f03_messages_that_are_kept_hold_no_more_than_their_own_memory_and_a_third() {
     const COUNT: usize = 200;
     let now = start();
-    let plain = SessionConfig { hello: hello(4), ..config(&key(1)) };
-    for len in [100, 10_000, 16_400, 33_000, 50_000, 65_000, 70_000, 300_000] {
-        let (mut a, mut b) = pair(now, plain.clone(), config(&key(2)));
-        let message = SharedMessage::new(0, vec![7; len].into());
+    let lengths = [100, 10_000, 16_400, 33_000, 50_000, 65_000, 70_000, 300_000];
+    for (version, len) in lengths.into_iter().flat_map(|len| [(4, len), (5, len)]) {
+        let buffers = BufferPool::new();
+        let [one, other] = [1, 2].map(|number| {
+            let mut config = SessionConfig { buffers: buffers.clone(), ..config(&key(number)) };
+            config.hello.protocol_version = version;
+            config
+        });
+        let (mut a, mut b) = pair(now, one, other);
+        // Not to be compressed: what inflates is paid for.
+        let noise =
+            |len: usize| -> Bytes { (0..len as u32).map(|at| (at.wrapping_mul(at) >> 7) as u8).collect() };
+        let (burst, message) = (SharedMessage::new(0, noise(60_000)), SharedMessage::new(0, noise(len)));
         // A burst, after which as much is read at once as ever.
         for _ in 0..20 {
-            a.session.send(now, 0, &SharedMessage::new(0, vec![7; 60_000].into())).unwrap();
-            let burst = a.written(now);
-            assert_eq!(b.read(now, &burst), burst.len());
+            a.session.send(now, 0, &burst).unwrap();
+            let bytes = a.written(now);
+            assert_eq!(b.read(now, &bytes), bytes.len());
         }
         b.messages = Vec::with_capacity(COUNT);
         let before = held();
