@@ -54,7 +54,12 @@ const fn for_error(error: &SessionError) -> &'static str {
         SessionError::Exhausted => {
             "let this program open more files (ulimit -n), or free ports on this machine"
         }
+        SessionError::Nowhere => {
+            "the name cannot be resolved, or leads to addresses that are not dialed: check it"
+        }
         SessionError::Stalled(_) => "a protocol of ours takes no messages: look into that",
+        SessionError::Panicked(_) => "a protocol of ours panicked: report this as a fault of ours",
+        SessionError::Protocol(_) => "a protocol of ours wanted the end: see the reason above",
         SessionError::Eof | SessionError::Io(_) => {
             "the node hung up without a word: it may have another key than the URL names, be full, or refuse our address"
         }

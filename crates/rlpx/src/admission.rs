@@ -71,7 +71,7 @@ identity::labels! {
         /// The system gave us no connection: too many open files, no memory.
         AcceptFailed = "accept_failed",
         /// The system had nothing to dial with: no port, too many open files, no memory.
-        DialFailed = "dial_failed",
+        DialShortage = "dial_shortage",
     }
 }
 

@@ -204,6 +204,12 @@ pub enum SessionError {
     /// A protocol of ours took no messages of the peer for too long; no fault of the peer's.
     #[error("our protocol {0} took no messages in time")]
     Stalled(CapabilityName),
+    /// A protocol of ours ended the session.
+    #[error("our protocol {0} ended it")]
+    Protocol(CapabilityName),
+    /// A protocol of ours panicked; no fault of the peer's.
+    #[error("our protocol {0} panicked")]
+    Panicked(CapabilityName),
     /// The stream ended.
     #[error("the connection was closed without a Disconnect")]
     Eof,
@@ -213,6 +219,9 @@ pub enum SessionError {
     /// This system had no port, no file handle or no memory to dial with; no fault of the peer's.
     #[error("this system has no port, file handle or memory for another connection")]
     Exhausted,
+    /// The node's name has no address, or none that may be dialed.
+    #[error("its name leads to no address that may be dialed")]
+    Nowhere,
     /// The peer disconnected.
     #[error("disconnected by the peer: {0}")]
     Remote(DisconnectReason),
@@ -222,11 +231,20 @@ impl SessionError {
     /// Whether the peer may be told: never about a wrong MAC, a failed handshake or a stream that is gone.
     pub const fn may_tell(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Misbehaved(_) | Self::Incompatible(_) | Self::Stalled(_) => true,
+            Self::Malformed(_)
+            | Self::Misbehaved(_)
+            | Self::Incompatible(_)
+            | Self::Stalled(_)
+            | Self::Protocol(_)
+            | Self::Panicked(_) => true,
             Self::TimedOut(wait) => !matches!(wait, Wait::Write),
-            Self::Handshake(_) | Self::Mac | Self::Eof | Self::Io(_) | Self::Exhausted | Self::Remote(_) => {
-                false
-            }
+            Self::Handshake(_)
+            | Self::Mac
+            | Self::Eof
+            | Self::Io(_)
+            | Self::Exhausted
+            | Self::Nowhere
+            | Self::Remote(_) => false,
         }
     }
 
@@ -260,8 +278,15 @@ impl SessionError {
                 Wait::Memory => Reject::BudgetWait,
                 Wait::Pace => Reject::BudgetPace,
             },
-            // The server counts a stall and a shortage among its refusals.
-            Self::Stalled(_) | Self::Exhausted | Self::Eof | Self::Io(_) | Self::Remote(_) => return None,
+            // The server counts a stall, a panic and a shortage among its refusals.
+            Self::Stalled(_)
+            | Self::Protocol(_)
+            | Self::Panicked(_)
+            | Self::Exhausted
+            | Self::Nowhere
+            | Self::Eof
+            | Self::Io(_)
+            | Self::Remote(_) => return None,
         })
     }
 }
@@ -288,7 +313,8 @@ impl From<&SessionError> for DisconnectReason {
             | SessionError::Mac
             | SessionError::Eof
             | SessionError::Io(_)
-            | SessionError::Exhausted => Self::NetworkError,
+            | SessionError::Exhausted
+            | SessionError::Nowhere => Self::NetworkError,
             SessionError::Malformed(_) | SessionError::Misbehaved(_) => Self::ProtocolError,
             SessionError::Incompatible(error) => match error {
                 Incompatibility::NothingShared => Self::UselessPeer,
@@ -299,7 +325,8 @@ impl From<&SessionError> for DisconnectReason {
             // Not the peer's fault: there is no room for what it brings.
             SessionError::TimedOut(Wait::Memory) => Self::TooManyPeers,
             SessionError::TimedOut(_) => Self::ReadTimeout,
-            SessionError::Stalled(_) => Self::Requested,
+            SessionError::Stalled(_) | SessionError::Protocol(_) => Self::Requested,
+            SessionError::Panicked(_) => Self::SubprotocolError,
             SessionError::Remote(reason) => *reason,
         }
     }
@@ -312,7 +339,7 @@ pub enum SessionEnd {
     Local {
         /// The reason that Disconnect carried.
         reason: DisconnectReason,
-        /// What the peer did; None when the owner asked.
+        /// What the peer did, or a protocol of ours. None when the server or its owner wanted it.
         error: Option<SessionError>,
     },
     /// The peer sent Disconnect.

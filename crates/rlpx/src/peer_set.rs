@@ -9,7 +9,7 @@ use std::{
 
 use identity::{NodeId, Prefix, PublicKey};
 
-use crate::{admission::Refusal, peer::PeerId};
+use crate::{admission::Refusal, error::SessionEnd, peer::PeerId};
 
 /// Who opened a connection, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +64,8 @@ pub(crate) struct Entry {
     pub(crate) auth_arrived: bool,
     /// The rule by which the server ended it.
     pub(crate) rule: Option<Refusal>,
+    /// How it ends, when its task could not say so: it was cut off, or never had one.
+    pub(crate) end: Option<SessionEnd>,
 }
 
 impl Entry {
@@ -78,6 +80,7 @@ impl Entry {
             addresses: vec![from],
             auth_arrived: false,
             rule: None,
+            end: None,
         }
     }
 
@@ -92,6 +95,7 @@ impl Entry {
             addresses: Vec::new(),
             auth_arrived: false,
             rule: None,
+            end: None,
         }
     }
 

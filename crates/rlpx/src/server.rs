@@ -24,6 +24,7 @@ use crate::{
     bans::Bans,
     dialer::Dialer,
     endings::Endings,
+    error::SessionEnd,
     expiring::Expiring,
     p2p::DisconnectReason,
     peer::PeerId,
@@ -155,6 +156,18 @@ impl Server {
     /// All that is counted.
     pub fn counts(&self) -> &ServerCounts {
         &self.counts
+    }
+
+    /// Who is at the other end of a connection, as far as it is known.
+    pub fn public_key(&self, id: PeerId) -> Option<PublicKey> {
+        self.peers.entry(id).and_then(|entry| entry.public_key)
+    }
+
+    /// How a connection has ended of which [`Self::handle_closed`] is still to be told `end`: what is known here comes before
+    /// what one that was cut off could say of itself.
+    pub fn end_of(&self, id: PeerId, end: SessionEnd) -> SessionEnd {
+        let known = self.peers.entry(id).and_then(|entry| entry.end);
+        known.filter(|_| end == SessionEnd::ABORTED).unwrap_or(end)
     }
 
     /// The rule by which the server has ended a connection, until it is reported closed. None: the owner, the remote

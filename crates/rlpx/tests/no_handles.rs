@@ -44,5 +44,5 @@ async fn o04_without_file_handles_all_dials_pause_and_the_first_that_can_reaches
     limit_files(&limits, limits.current);
     assert!(failed_at[1] - failed_at[0] >= Duration::from_millis(990), "{failed_at:?}");
     assert_eq!(within(dialer.connected()).await.public_key, target.key.public_key());
-    assert_eq!(dialer.refused(Refusal::DialFailed), 2);
+    assert_eq!(dialer.refused(Refusal::DialShortage), 2);
 }

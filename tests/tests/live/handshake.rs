@@ -8,7 +8,7 @@ use devp2p::{
         Position, Reject,
     },
     identity::NodeId,
-    rlpx::{DisconnectReason, SessionEnd},
+    rlpx::{CapabilityName, DisconnectReason, SessionEnd, SessionError},
 };
 use interop::{
     Failure, Result,
@@ -161,7 +161,8 @@ fn we_alone_refuse_where_only_our_chain_has_passed_geths_fork() -> Result<()> {
         return Err(Failure::new(format!("refused for another rule: {fault}")));
     };
     assert_eq!((error, theirs.next), (ForkIdError::LocalIncompatibleOrStale, FIRST_BLOCK_TIME));
-    let expected = SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error: None };
+    let error = Some(SessionError::Protocol(CapabilityName::new("eth").expect("a name")));
+    let expected = SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error };
     assert_eq!(ours.disconnected(id)?, expected);
     let name = &ours.id().to_string()[..16];
     geth.wait_for_log("geth to read our reason", LIMIT, |line| {

@@ -24,7 +24,7 @@ use super::{
     traffic::{Counts, Traffic},
 };
 use crate::{
-    CapabilityName, Message, Refusal, SessionEnd,
+    CapabilityName, Message, Refusal, SessionEnd, SessionError,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     status::Live,
@@ -41,18 +41,35 @@ struct Seat {
     tally: Option<Arc<ProtocolTally>>,
 }
 
-/// Why a protocol's peer is to go.
+/// Why a protocol's peer is to go: what the peer is told, and which protocol is the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// A protocol wants it, or has panicked.
-    Ordered(DisconnectReason),
-    /// This protocol took no messages for too long.
-    Stalled(CapabilityName),
+pub(super) struct Ending {
+    pub(super) reason: DisconnectReason,
+    pub(super) error: Option<SessionError>,
 }
 
-impl From<DisconnectReason> for Ending {
-    fn from(reason: DisconnectReason) -> Self {
-        Self::Ordered(reason)
+impl Ending {
+    /// A protocol that is gone was asked for something.
+    const GONE: Self = Self { reason: DisconnectReason::SubprotocolError, error: None };
+
+    pub(super) const fn ordered(name: CapabilityName, reason: DisconnectReason) -> Self {
+        Self { reason, error: Some(SessionError::Protocol(name)) }
+    }
+
+    pub(super) fn panicked(name: CapabilityName) -> Self {
+        let error = SessionError::Panicked(name);
+        Self { reason: (&error).into(), error: Some(error) }
+    }
+
+    fn stalled(name: CapabilityName) -> Self {
+        let error = SessionError::Stalled(name);
+        Self { reason: (&error).into(), error: Some(error) }
+    }
+}
+
+impl From<Ending> for SessionEnd {
+    fn from(Ending { reason, error }: Ending) -> Self {
+        Self::Local { reason, error }
     }
 }
 
@@ -92,7 +109,7 @@ impl Attached {
         stall_limit: Duration,
         (counts, purse): (Counts, &Arc<Purse>),
         reports: mpsc::Sender<(PeerId, Report)>,
-    ) -> Result<Self, DisconnectReason> {
+    ) -> Result<Self, Ending> {
         let mut attached = Self {
             seats: Vec::new(),
             exit: Arc::new(Exit::new(counts.refusals.clone(), reports)),
@@ -112,22 +129,22 @@ impl Attached {
             let (name, tally) = (shared.name, attached.traffic.tally(shared.name));
             let protocol = protocols.iter().find(|protocol| shared.name == *protocol.name());
             let connect = || protocol.map(|own| own.connect(Arc::clone(info), shared.version, link.clone()));
-            match attached.guard(connect) {
+            match attached.guard(name, connect) {
                 Ok(session) => attached.seats.push(Seat { session, link, name, tally }),
-                Err(reason) => {
-                    attached.close(&SessionEnd::Local { reason, error: None });
-                    return Err(reason);
+                Err(ending) => {
+                    attached.close(&ending.into());
+                    return Err(ending);
                 }
             }
         }
         Ok(attached)
     }
 
-    fn guard<T>(&self, call: impl FnOnce() -> T) -> Result<T, DisconnectReason> {
+    fn guard<T>(&self, name: CapabilityName, call: impl FnOnce() -> T) -> Result<T, Ending> {
         // What a panicking protocol leaves half done is its own, and it is not called again.
         catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
             self.counts.refusals.add(Refusal::ProtocolPanicked);
-            DisconnectReason::SubprotocolError
+            Ending::panicked(name)
         })
     }
 
@@ -135,17 +152,18 @@ impl Attached {
         &mut self,
         seat: usize,
         call: impl FnOnce(&mut dyn ProtocolSession) -> T,
-    ) -> Result<T, DisconnectReason> {
-        let session = self.seats.get_mut(seat).and_then(|seat| seat.session.take());
-        let mut session = session.ok_or(DisconnectReason::SubprotocolError)?;
-        let result = self.guard(|| call(session.as_mut()));
+    ) -> Result<T, Ending> {
+        let Some(Seat { session, name, .. }) = self.seats.get_mut(seat) else { return Err(Ending::GONE) };
+        let (session, name) = (session.take(), *name);
+        let mut session = session.ok_or(Ending::GONE)?;
+        let result = self.guard(name, || call(session.as_mut()));
         match &result {
             Ok(_) => {
                 if let Some(seat) = self.seats.get_mut(seat) {
                     seat.session = Some(session);
                 }
             }
-            Err(_) => drop(self.guard(|| drop(session))),
+            Err(_) => drop(self.guard(name, || drop(session))),
         }
         result
     }
@@ -154,12 +172,8 @@ impl Attached {
     /// may be read until [`Attached::turn`] has handed it on.
     ///
     /// # Errors
-    /// The reason to disconnect the peer with.
-    pub(super) async fn handle_message(
-        &mut self,
-        seat: usize,
-        message: Message,
-    ) -> Result<bool, DisconnectReason> {
+    /// Why the peer is to go.
+    pub(super) async fn handle_message(&mut self, seat: usize, message: Message) -> Result<bool, Ending> {
         let len = message.payload.len();
         self.count_in(seat, message.code, len);
         self.waiting.push_back((seat, message));
@@ -189,17 +203,17 @@ impl Attached {
     }
 
     /// Ready when no message waits any more.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DisconnectReason>> {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         while let Some((seat, _)) = self.waiting.front() {
             let seat = *seat;
             match self.call(seat, |session| session.poll_ready(cx)) {
                 Ok(poll) => ready!(poll),
-                Err(reason) => return Poll::Ready(Err(reason)),
+                Err(ending) => return Poll::Ready(Err(ending)),
             }
             let Some((_, Message { code, payload })) = self.waiting.pop_front() else { break };
-            let handled = self.call(seat, |session| session.handle_message(code, payload));
-            if let Err(reason) = handled.and_then(|result| result) {
-                return Poll::Ready(Err(reason));
+            if let Err(reason) = self.call(seat, |session| session.handle_message(code, payload))? {
+                let name = self.seats.get(seat).map(|seat| seat.name);
+                return Poll::Ready(Err(name.map_or(Ending::GONE, |name| Ending::ordered(name, reason))));
             }
         }
         self.stall_end = None;
@@ -211,13 +225,13 @@ impl Attached {
     /// end. Nothing is lost when this is dropped half-way.
     ///
     /// # Errors
-    /// The reason to disconnect the peer with.
+    /// Why the peer is to go.
     pub(super) async fn turn(&mut self, has_room: bool) -> Result<(), Ending> {
         let exit = Arc::clone(&self.exit);
         let stall_end = self.stall_end;
         tokio::select! {
-            reason = exit.ordered() => Err(reason.into()),
-            result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result.map_err(Ending::from),
+            ending = exit.ordered() => Err(ending),
+            result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result,
             () = sleep_until_some(stall_end) => {
                 self.counts.refusals.add(Refusal::ProtocolStalled);
                 Err(self.stalled())
@@ -233,10 +247,10 @@ impl Attached {
 
     fn stalled(&self) -> Ending {
         let seat = self.waiting.front().and_then(|(seat, _)| self.seats.get(*seat));
-        seat.map_or(Ending::Ordered(DisconnectReason::Requested), |seat| Ending::Stalled(seat.name))
+        seat.map_or(Ending::GONE, |seat| Ending::stalled(seat.name))
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), DisconnectReason>> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), Ending>> {
         if self.is_stalled()
             && let Poll::Ready(result) = self.poll_waiting(cx)
         {
@@ -259,8 +273,8 @@ impl Attached {
             // Counted when it panics; there is nothing left to end.
             let _ = self.call(seat, |session| session.handle_closed(end));
         }
-        for session in self.seats.drain(..).filter_map(|seat| seat.session).collect::<Vec<_>>() {
-            let _ = self.guard(|| drop(session));
+        for Seat { session, name, .. } in self.seats.drain(..).collect::<Vec<_>>() {
+            let _ = self.guard(name, || drop(session));
         }
     }
 }

@@ -21,18 +21,18 @@ pub enum Event {
     PeerDisconnected {
         /// Whose.
         info: Arc<PeerInfo>,
-        /// Why: the reason we gave, or the peer.
+        /// Why: the reason that we gave, or the peer; what the peer did, or which protocol of ours wanted the end.
         end: SessionEnd,
-        /// The server's rule that ended it. None: the owner did, the peer, or the session for what is in `end`.
+        /// The server's rule that ended it. None: the owner ended it, the peer, or what `end` names.
         rule: Option<Refusal>,
     },
-    /// A dial has not led to a session.
+    /// A dial has not led to a session: nobody was reached, it ended too soon, or its name led nowhere.
     DialFailed {
         /// Who was dialed.
         public_key: PublicKey,
-        /// Where: the first address that was tried.
-        address: SocketAddr,
-        /// Why not: the reason we gave, or the peer.
+        /// Where: the first address that was tried; None when the name led to none.
+        address: Option<SocketAddr>,
+        /// Why not: as above.
         end: SessionEnd,
         /// The server's rule that ended it; None as above.
         rule: Option<Refusal>,
@@ -43,7 +43,7 @@ pub enum Event {
         public_key: PublicKey,
         /// From where.
         address: SocketAddr,
-        /// Why not: the reason we gave, or the peer.
+        /// Why not: as above.
         end: SessionEnd,
         /// The server's rule that ended it; None as above.
         rule: Option<Refusal>,

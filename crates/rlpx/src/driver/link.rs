@@ -12,12 +12,13 @@ use identity::Counters;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    attached::Ending,
     orders::Report,
     pool::{Held, Purse},
     queue::{PushError, Queue},
 };
 use crate::{
-    Details, Refusal, SendError, SharedMessage, Verdict,
+    CapabilityName, Details, Refusal, SendError, SharedMessage, Verdict,
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
     p2p::DisconnectReason,
@@ -31,6 +32,8 @@ pub struct Link(Arc<Shared>);
 
 struct Shared {
     peer_id: PeerId,
+    /// The protocol's.
+    name: CapabilityName,
     message_count: u64,
     queue: Queue<SharedMessage>,
     exit: Arc<Exit>,
@@ -43,7 +46,7 @@ struct Shared {
 /// The order to end a connection, given by one of its protocols.
 #[derive(Debug)]
 pub(super) struct Exit {
-    reason: OnceLock<DisconnectReason>,
+    order: OnceLock<Ending>,
     given: Notify,
     refusals: Counters<Refusal>,
     reports: mpsc::Sender<(PeerId, Report)>,
@@ -51,24 +54,24 @@ pub(super) struct Exit {
 
 impl Exit {
     pub(super) fn new(refusals: Counters<Refusal>, reports: mpsc::Sender<(PeerId, Report)>) -> Self {
-        Self { reason: OnceLock::new(), given: Notify::new(), refusals, reports }
+        Self { order: OnceLock::new(), given: Notify::new(), refusals, reports }
     }
 
     fn report(&self, peer_id: PeerId, verdict: Verdict) {
         let _ = self.reports.try_send((peer_id, Report::Verdict(verdict)));
     }
 
-    /// The first reason counts.
-    fn order(&self, reason: DisconnectReason) {
-        let _ = self.reason.set(reason);
+    /// The first order counts.
+    fn order(&self, ending: Ending) {
+        let _ = self.order.set(ending);
         self.given.notify_one();
     }
 
     /// Waits for the order.
-    pub(super) async fn ordered(&self) -> DisconnectReason {
+    pub(super) async fn ordered(&self) -> Ending {
         loop {
-            if let Some(reason) = self.reason.get() {
-                return *reason;
+            if let Some(ending) = self.order.get() {
+                return *ending;
             }
             self.given.notified().await;
         }
@@ -84,8 +87,8 @@ impl Link {
     ) -> Self {
         let (peer_id, live) = (info.peer_id, Arc::clone(&info.live));
         let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(&purse));
-        let message_count = capability.message_count;
-        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse, live, seat }))
+        let (name, message_count) = (capability.name, capability.message_count);
+        Self(Arc::new(Shared { peer_id, name, message_count, queue, exit, purse, live, seat }))
     }
 
     /// The session at the other end of the link.
@@ -152,13 +155,13 @@ impl Link {
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.
     pub fn disconnect(&self, reason: DisconnectReason) {
-        self.0.exit.order(reason);
+        self.0.exit.order(Ending::ordered(self.0.name, reason));
     }
 
     /// Ends the session because the protocol panicked in a task of its own.
     pub(super) fn panicked(&self) {
         self.0.exit.refusals.add(Refusal::ProtocolPanicked);
-        self.disconnect(DisconnectReason::SubprotocolError);
+        self.0.exit.order(Ending::panicked(self.0.name));
     }
 
     fn check(&self, message: &SharedMessage) -> Result<(), SendError> {

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     Hello, SessionEnd, SessionOutput, SharedCapability,
-    p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     rtt::Rtt,
 };
@@ -86,8 +85,8 @@ impl PeerTask {
                 self.auth_awaited = false;
                 self.report(Report::Auth).await;
             }
-            if let Err(reason) = self.send_queued() {
-                self.wire.session().disconnect(now(), reason);
+            if let Err(ending) = self.send_queued() {
+                self.end_for(ending);
                 continue;
             }
             self.busy |= self.account.settle(self.wire.session());
@@ -159,9 +158,12 @@ impl PeerTask {
                 let stalled = self.attached.as_ref().is_some_and(Attached::is_stalled);
                 self.wire.session().pause_reading(now(), stalled);
             }
-            Err(Ending::Ordered(reason)) => self.wire.session().disconnect(now(), reason),
-            Err(Ending::Stalled(name)) => self.wire.session().give_up_on(now(), name),
+            Err(ending) => self.end_for(ending),
         }
+    }
+
+    fn end_for(&mut self, Ending { reason, error }: Ending) {
+        self.wire.session().end_for(now(), reason, error);
     }
 
     async fn handle_order(&mut self, order: Order) {
@@ -182,7 +184,7 @@ impl PeerTask {
                 SessionOutput::Message { protocol, message } => {
                     if let Some(attached) = &mut self.attached {
                         let result = attached.handle_message(protocol, message).await;
-                        self.handle_turn(result.map(|_| ()).map_err(Ending::from));
+                        self.handle_turn(result.map(|_| ()));
                     }
                 }
                 SessionOutput::Closed(end) => return Some(end),
@@ -267,12 +269,12 @@ impl PeerTask {
                 }
                 self.report(Report::Established(info)).await;
             }
-            Err(reason) => self.wire.session().disconnect(now(), reason),
+            Err(ending) => self.end_for(ending),
         }
     }
 
     /// Moves on what protocols have queued, as far as the socket takes it, and gives back the credit.
-    fn send_queued(&mut self) -> Result<(), DisconnectReason> {
+    fn send_queued(&mut self) -> Result<(), Ending> {
         let Some(attached) = &mut self.attached else { return Ok(()) };
         let sealing = attached.send_queued(self.wire.session(), &mut self.gates.0, &self.common.sealer)?;
         sealing.into_iter().for_each(|sealing| self.wire.seal(sealing));

@@ -233,7 +233,7 @@ impl ServerTask {
                 Output::Abort(id) => match self.live.get_mut(&id) {
                     Some(live) => live.orders = None,
                     // Not begun: it was still a name.
-                    None => self.machine.handle_closed(now(), id, &SessionEnd::ABORTED),
+                    None => self.handle_nowhere(id),
                 },
             }
         }
@@ -243,8 +243,8 @@ impl ServerTask {
         let Some(live) = self.live.get_mut(&id) else { return };
         let taken = live.orders.as_ref().map(|orders| orders.try_send(order));
         if let Some(Err(mpsc::error::TrySendError::Full(_))) = taken {
-            self.machine.refusals().add(Refusal::ControlFull);
             live.orders = None;
+            self.machine.note(id, Refusal::ControlFull);
         }
     }
 }

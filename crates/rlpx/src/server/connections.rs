@@ -9,7 +9,7 @@ use super::{Output, Server};
 use crate::{
     admission::{Decision, Refusal},
     dialer::{Parted, may_dial},
-    error::SessionEnd,
+    error::{SessionEnd, SessionError},
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Entry, Stage},
@@ -66,17 +66,29 @@ impl Server {
     }
 
     /// The addresses of a name were looked up; none when that failed.
-    pub fn handle_resolved(&mut self, now: Now, id: PeerId, addresses: &[SocketAddr]) {
+    pub fn handle_resolved(&mut self, now: Now, id: PeerId, found: &[SocketAddr]) {
         let may_dial = |ip| may_dial(&self.config, ip) && !self.bans.holds_address(now.instant, ip);
-        let usable = addresses.iter().filter(|address| may_dial(address.ip()));
+        let usable = found.iter().filter(|address| may_dial(address.ip()));
         let usable: Vec<SocketAddr> = usable.copied().collect();
         let mut addresses = self.dialer.in_order(now.instant, &usable);
         addresses.truncate(MAX_DIAL_ADDRESSES);
         let Some(entry) = self.peers.entry(id).filter(|entry| entry.stage == Stage::Dialing) else { return };
         match entry.public_key {
             Some(remote) if !addresses.is_empty() => self.connect(now, id, remote, addresses),
-            Some(_) | None => self.abort(now, id),
+            Some(_) | None => self.give_up_name(now, id, found.first().copied()),
         }
+    }
+
+    /// A name leads nowhere, or to addresses that may not be dialed; `found` is one of these.
+    fn give_up_name(&mut self, now: Now, id: PeerId, found: Option<SocketAddr>) {
+        if let Some(found) = found {
+            let may_dial = may_dial(&self.config, found.ip());
+            self.note(id, if may_dial { Refusal::Banned } else { Refusal::NetRestrict });
+        }
+        if let Some(entry) = self.peers.entry_mut(id) {
+            entry.end = Some(SessionEnd::Broken(SessionError::Nowhere));
+        }
+        self.abort(now, id);
     }
 
     /// A dial has reached somebody at `address`; its other attempts are dropped.
@@ -158,6 +170,7 @@ impl Server {
 
     /// A connection, or an attempt at one, is gone: called exactly once for each number.
     pub fn handle_closed(&mut self, now: Now, id: PeerId, end: &SessionEnd) {
+        let end = &self.end_of(id, *end);
         let Some(entry) = self.peers.remove(id) else { return };
         let is_starved = self.is_starved(now, &entry, end);
         if entry.is_inbound() && end.is_own_key() {
@@ -220,6 +233,7 @@ impl Server {
         let needless: Vec<PeerId> =
             self.peers.with_node(node_id).filter(|(_, entry)| early(entry)).map(|(id, _)| id).collect();
         for id in needless {
+            self.note(id, Refusal::AlreadyConnected);
             self.abort(now, id);
         }
         self.begin_rotation(now);
@@ -232,7 +246,7 @@ impl Server {
     }
 
     /// Counts the rule by which a connection ends, and keeps it for whoever asks.
-    pub(super) fn note(&mut self, id: PeerId, refusal: Refusal) {
+    pub(crate) fn note(&mut self, id: PeerId, refusal: Refusal) {
         self.counts.refusals.add(refusal);
         if let Some(entry) = self.peers.entry_mut(id) {
             entry.rule = Some(refusal);
@@ -241,6 +255,9 @@ impl Server {
 
     pub(super) fn end(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
         if self.peers.closing_gracefully() >= MAX_GRACEFUL_CLOSERS && !self.shutting_down {
+            if let Some(entry) = self.peers.entry_mut(id) {
+                entry.end = Some(SessionEnd::Local { reason, error: None });
+            }
             return self.abort(now, id);
         }
         self.peers.advance(now.instant, id, Stage::Closing { gracefully: true });

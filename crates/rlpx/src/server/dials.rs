@@ -149,7 +149,7 @@ impl Server {
         let (goal, outcome) = ((node_id, entry.addresses.as_slice()), (entry.since, end));
         let is_starved = self.dialer.handle_unreached(now.instant, &self.config.times, goal, outcome);
         if is_starved {
-            self.counts.refusals.add(Refusal::DialFailed);
+            self.counts.refusals.add(Refusal::DialShortage);
         }
         is_starved
     }

@@ -14,7 +14,7 @@ use crate::{
     frame::Decoded,
 };
 #[cfg(feature = "tokio")]
-use crate::{capability::CapabilityName, error::SessionError};
+use crate::{error::SessionError, p2p::DisconnectReason};
 
 /// Why a peer is held up, and since when.
 #[derive(Debug, Default)]
@@ -168,11 +168,11 @@ impl Session {
         self.ingress.flow.memory.hurried
     }
 
-    /// Ends the session because our protocol with this name took no messages for too long.
+    /// Ends the session for what a protocol of ours did or wants.
     #[cfg(feature = "tokio")]
-    pub(crate) fn give_up_on(&mut self, now: Now, name: CapabilityName) {
+    pub(crate) fn end_for(&mut self, now: Now, reason: DisconnectReason, error: Option<SessionError>) {
         self.touch(now);
-        self.fail(SessionError::Stalled(name));
+        self.say_goodbye(reason, error);
     }
 
     /// Charges a payload of `len` bytes that came in a frame of `wire_len`.

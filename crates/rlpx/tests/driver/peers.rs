@@ -16,7 +16,7 @@ use bytes::Bytes;
 use identity::{AddressPolicy, Endpoint, Enode, Host, PublicKey};
 use rlpx::{
     Candidate, CommandError, ConnectError, DisconnectReason, Event, Message, Protocol, Refusal, Reject,
-    ServerConfig, SessionEnd, Timeouts, protocol,
+    ServerConfig, SessionEnd, SessionError, Timeouts, protocol,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -244,6 +244,24 @@ async fn names_of_static_peers_are_looked_up() {
     let named = Enode { host: Host::Dns("localhost".into()), ..node.enode() };
     dialer.server.add_peer(named).await.unwrap();
     assert_eq!(dialer.connected().await.public_key, node.key.public_key());
+}
+
+#[tokio::test]
+async fn a_dial_whose_name_leads_nowhere_is_told_of() {
+    let stage = Stage::new();
+    let key = stage.key();
+    let net_restrict = "192.0.2.0/24".parse().unwrap();
+    let builder = stage.builder(&key, listener().await).config(ServerConfig { net_restrict, ..quick() });
+    let mut node = stage.start(key, builder.protocol(Arc::new(echo("echo"))));
+    let public_key = stage.key().public_key();
+    let named = Enode { public_key, host: Host::Dns("localhost".into()), tcp: 1, udp: 0 };
+    node.server.add_peer(named).await.unwrap();
+    let event = node.event().await;
+    let Event::DialFailed { public_key: whose, address: None, end, rule } = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!((whose, end), (public_key, SessionEnd::Broken(SessionError::Nowhere)));
+    assert_eq!((rule, node.refused(Refusal::NetRestrict)), (Some(Refusal::NetRestrict), 1));
 }
 
 /// A source that counts what was taken from it.

@@ -149,9 +149,12 @@ async fn s05_a_panic_costs_its_peer_alone() {
     }
     ask_echo(&mut honest, b"after").await;
     assert_eq!(node.server.peer_count(), 1);
-    // The protocol beside was told each time.
-    let local = SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error: None };
-    assert_eq!(*beside.script.closed.lock().unwrap(), [local; 3]);
+    // The protocol beside was told each time, and of which.
+    let ends = ["bad", "task", "worse"].map(|name| {
+        let error = Some(SessionError::Panicked(CapabilityName::new(name).unwrap()));
+        SessionEnd::Local { reason: DisconnectReason::SubprotocolError, error }
+    });
+    assert_eq!(*beside.script.closed.lock().unwrap(), ends);
 }
 
 #[tokio::test]
@@ -301,7 +304,9 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
     link.disconnect(DisconnectReason::TooManyPeers);
     link.disconnect(DisconnectReason::Requested);
     assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::TooManyPeers)));
-    node.disconnected().await;
+    let error = Some(SessionError::Protocol(CapabilityName::new("echo").unwrap()));
+    let wanted = SessionEnd::Local { reason: DisconnectReason::TooManyPeers, error };
+    assert_eq!(node.disconnected().await.1, wanted);
     assert_eq!(link.try_send(message), Err(SendError::Closed));
 }
 

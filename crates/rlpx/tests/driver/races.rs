@@ -125,7 +125,7 @@ async fn h14_an_address_that_accepts_nothing_is_given_up_when_the_time_to_connec
             panic!("{event:?}")
         };
         let late = SessionEnd::Broken(SessionError::Io(std::io::ErrorKind::TimedOut));
-        assert_eq!((public_key, to, end), (target, address, late));
+        assert_eq!((public_key, to, end), (target, Some(address), late));
         // Less than a handshake has, and far less than the system waits by itself.
         assert!((CONNECT..Duration::from_secs(4)).contains(&took), "{took:?}");
         node.server.shutdown().await;

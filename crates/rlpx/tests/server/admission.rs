@@ -348,6 +348,15 @@ fn p10_only_fifteen_are_told_at_once_why_they_have_to_go() {
         (0..40).filter(|number| matches!(story.come_in(*number).1[..], [Output::Disconnect(..)])).count();
     assert_eq!(told, 15);
     assert_eq!(story.count(Refusal::TooManyPeers), 40);
+    // All others are cut off, and leave for the same reason.
+    let (id, outputs) = story.come_in(40);
+    assert_eq!(outputs, [Output::Abort(id)]);
+    let told = SessionEnd::Local { reason: DisconnectReason::TooManyPeers, error: None };
+    assert_eq!(story.server.end_of(id, SessionEnd::ABORTED), told);
+    // What its task has seen before is no less true.
+    assert_eq!(story.server.end_of(id, BROKEN), BROKEN);
+    story.close(id, SessionEnd::ABORTED);
+    assert_eq!(story.server.counts().turned_away.by_us.count(DisconnectReason::TooManyPeers), 1);
 }
 
 #[test]

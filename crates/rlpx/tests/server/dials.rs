@@ -491,6 +491,7 @@ fn a_dial_in_vain_is_called_off_when_the_node_comes_in() {
     let (dialed, _) = story.dials()[0];
     let (id, outputs) = story.come_in(1);
     assert_eq!(outputs, [Output::Establish { id, static_peer: true, trusted: false }, Output::Abort(dialed)]);
+    assert_eq!(story.server.rule(dialed), Some(Refusal::AlreadyConnected));
     story.close(dialed, BROKEN);
     assert_eq!(story.outputs(), []);
 }

@@ -281,5 +281,5 @@ fn o04_a_known_node_that_is_not_reached_for_want_of_ports_here_is_not_forgotten(
         assert_eq!((remote, story.server.known_count()), (key(1), 1), "round {round}");
         story.close(id, SessionEnd::Broken(SessionError::Exhausted));
     }
-    assert_eq!((story.server.known_count(), story.count(Refusal::DialFailed)), (1, 40));
+    assert_eq!((story.server.known_count(), story.count(Refusal::DialShortage)), (1, 40));
 }

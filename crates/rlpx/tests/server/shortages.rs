@@ -47,7 +47,7 @@ fn o04_while_the_system_has_nothing_to_dial_with_all_dials_pause_ever_longer_and
         }
     }
     assert_eq!(tries, [1, 3, 7, 15, 31, 61, 91]);
-    assert_eq!(story.count(Refusal::DialFailed), 30 + 7);
+    assert_eq!(story.count(Refusal::DialShortage), 30 + 7);
 }
 
 #[test]
@@ -125,13 +125,13 @@ fn o04_a_machine_without_ipv6_dials_on_by_ipv4() {
     };
     let (id, _) = v6(&mut story, 1);
     story.close(id, STARVED);
-    assert_eq!((find(&mut story, 10..20).len(), story.count(Refusal::DialFailed)), (10, 0));
+    assert_eq!((find(&mut story, 10..20).len(), story.count(Refusal::DialShortage)), (10, 0));
     // Where IPv6 has worked before, it is as with IPv4.
     let reached = v6(&mut story, 2);
     assert_eq!(story.reach(reached), [established(reached.0)]);
     let (id, _) = v6(&mut story, 3);
     story.close(id, STARVED);
-    assert_eq!((find(&mut story, 20..30).len(), story.count(Refusal::DialFailed)), (0, 1));
+    assert_eq!((find(&mut story, 20..30).len(), story.count(Refusal::DialShortage)), (0, 1));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Attached, InFlight};
+use super::{Attached, Ending, InFlight};
 use crate::{
     Session, SharedMessage,
     driver::{
@@ -11,7 +11,6 @@ use crate::{
         sealer::{Sealer, Sealing},
         throttle::Gate,
     },
-    p2p::DisconnectReason,
 };
 
 impl Attached {
@@ -19,13 +18,13 @@ impl Attached {
     /// of other connections is the last.
     ///
     /// # Errors
-    /// The reason to disconnect the peer with.
+    /// Why the peer is to go.
     pub(in crate::driver) fn send_queued(
         &mut self,
         session: &mut Session,
         gate: &mut Option<Gate>,
         sealer: &Arc<Sealer>,
-    ) -> Result<Option<Sealing>, DisconnectReason> {
+    ) -> Result<Option<Sealing>, Ending> {
         let mut sealing = None;
         while session.has_room() {
             if let Some(gate) = gate
@@ -76,8 +75,8 @@ impl Attached {
     /// Gives back the credit of what has been written: `written` bytes in all.
     ///
     /// # Errors
-    /// The reason to disconnect the peer with.
-    pub(in crate::driver) fn credit(&mut self, written: u64) -> Result<(), DisconnectReason> {
+    /// Why the peer is to go.
+    pub(in crate::driver) fn credit(&mut self, written: u64) -> Result<(), Ending> {
         while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.end <= written) {
             self.count_out(&sent);
             self.call(sent.seat, |session| session.handle_sent(sent.len))?;

@@ -46,6 +46,16 @@ impl ServerTask {
         }
     }
 
+    /// A dial has ended before there was an address to try.
+    pub(super) fn handle_nowhere(&mut self, id: PeerId) {
+        let (rule, end) = (self.machine.rule(id), self.machine.end_of(id, SessionEnd::ABORTED));
+        let public_key = self.machine.public_key(id);
+        self.machine.handle_closed(now(), id, &end);
+        if let Some(public_key) = public_key {
+            self.tell(Event::DialFailed { public_key, address: None, end, rule });
+        }
+    }
+
     pub(super) fn handle_end(&mut self, joined: Result<(PeerId, SessionEnd), JoinError>) {
         let (id, end) = match joined {
             Ok(ended) => ended,
@@ -59,7 +69,7 @@ impl ServerTask {
             self.handle_report(id, report);
         }
         let Some(live) = self.live.remove(&id) else { return };
-        let rule = self.machine.rule(id);
+        let (rule, end) = (self.machine.rule(id), self.machine.end_of(id, end));
         self.machine.handle_closed(now(), id, &end);
         let Live { address, inbound, public_key, info, .. } = live;
         match (info, public_key) {
@@ -70,7 +80,10 @@ impl ServerTask {
             (None, Some(public_key)) if inbound => {
                 self.tell(Event::Refused { public_key, address, end, rule });
             }
-            (None, Some(public_key)) => self.tell(Event::DialFailed { public_key, address, end, rule }),
+            (None, Some(public_key)) => {
+                let address = Some(address);
+                self.tell(Event::DialFailed { public_key, address, end, rule });
+            }
             (None, None) => {}
         }
     }
