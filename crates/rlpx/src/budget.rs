@@ -95,24 +95,25 @@ impl Budget {
     /// spent than before.
     pub fn poll(&mut self, spent: usize) -> Option<Grant> {
         self.short_since?;
-        let (holder, waiting) = match self.waiting.iter().min_by_key(|(_, other)| (other.rest, other.turn)) {
-            Some((holder, waiting)) => (*holder, *waiting),
-            None => {
-                if spent <= self.free() && self.reading.is_none() {
-                    self.short_since = None;
-                }
-                return None;
+        if self.waiting.is_empty() {
+            if spent <= self.free() && self.reading.is_none() {
+                self.short_since = None;
             }
-        };
-        let hurried = !self.is_plenty(spent);
-        if hurried && (self.reading.is_some() || spent.saturating_add(waiting.more) > self.limit) {
             return None;
         }
-        self.waiting.remove(&holder);
-        if hurried {
-            self.reading = Some(holder);
+        let hurried = !self.is_plenty(spent);
+        if hurried && self.reading.is_some() {
+            return None;
         }
-        Some(Grant { holder, more: waiting.more, hurried })
+        // One for whom there is no room keeps nobody behind it waiting.
+        let fits = |other: &Waiting| spent.saturating_add(other.more) <= self.limit;
+        let fitting = self.waiting.iter().filter(|(_, other)| !hurried || fits(other));
+        let (holder, more) = fitting
+            .min_by_key(|(_, other)| (other.rest, other.turn))
+            .map(|(holder, other)| (*holder, other.more))?;
+        self.waiting.remove(&holder);
+        self.reading = Some(holder).filter(|_| hurried).or(self.reading);
+        Some(Grant { holder, more, hurried })
     }
 
     /// Whether all who wait could have all that they want.
@@ -213,8 +214,9 @@ mod tests {
             &[
                 // What queues hold cannot be refused any more.
                 (Spent(255 * MIB), &[], false),
-                (Wait(1, 2 * MIB, 2 * MIB), &[], true),
-                (Wait(2, MIB, MIB), &[(2, true)], true),
+                (Wait(1, 2 * MIB, 0), &[], true),
+                // Another has more to come, and room for it.
+                (Wait(2, MIB, 8 * MIB), &[(2, true)], true),
                 (Done(2), &[], true),
                 (Spent(254 * MIB), &[(1, true)], true),
             ],
