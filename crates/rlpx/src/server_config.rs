@@ -104,8 +104,8 @@ pub struct ServerConfig {
     pub static_peers: Vec<Enode>,
     /// Peers that skip the limits on their number. At most [`MAX_TRUSTED_PEERS`].
     pub trusted: Vec<NodeId>,
-    /// What all peers together may hold, in bytes, beyond 128 KiB each. Trusted and static ones too; at least 32 MiB.
-    /// Default: 256 MiB.
+    /// What all peers together may hold, in bytes, beyond 128 KiB each. Trusted and static ones too; at least 32 MiB,
+    /// of which half is for queues and half for what comes. Default: 256 MiB.
     pub memory_budget: usize,
     /// Bytes per second. Default: no limits.
     pub rates: RateLimits,

@@ -101,7 +101,7 @@ impl Inbox {
     pub(super) fn poll_room(&self, peer: PeerId, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         let Some(queue) = state.peers.get_mut(&peer) else { return Poll::Ready(()) };
-        if queue.has_room() {
+        if queue.has_room() && queue.poll_budget(cx).is_ready() {
             return Poll::Ready(());
         }
         queue.reader = Some(cx.waker().clone());
@@ -197,6 +197,14 @@ impl Inbox {
 impl PeerQueue {
     fn has_room(&self) -> bool {
         self.messages.is_empty() || (self.messages.len() < MAX_WAITING_MESSAGES && self.len < MAX_WAITING_LEN)
+    }
+
+    /// Whether memory may be held for more than one message.
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.held {
+            Some(held) if !self.messages.is_empty() => held.poll_room(cx),
+            Some(_) | None => Poll::Ready(()),
+        }
     }
 
     fn set_len(&mut self, len: usize) {

@@ -73,14 +73,12 @@ impl Account {
 
     fn ask(&mut self, session: &mut Session, want: Want) -> bool {
         let more = want.len.saturating_sub(self.gauge.0);
-        let cost = self.purse.hold(more);
         // In a shortage its turn is the arbiter's to give, also where it costs nothing more.
-        if self.purse.pool.try_spend(cost) {
+        if self.purse.try_hold(more) {
             self.gauge.0 = self.gauge.0.saturating_add(more);
             session.handle_grant(now(), false);
             return true;
         }
-        self.purse.unhold(more);
         // In a shortage it wants less at once.
         self.told = self.shortage.borrow().or_else(|| Some(now().instant));
         session.handle_shortage(now(), self.told);

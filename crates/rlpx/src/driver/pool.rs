@@ -6,9 +6,9 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
     },
-    task::Waker,
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -23,10 +23,13 @@ const GRAIN: usize = 16 * 1024;
 /// The budget of one server.
 #[derive(Debug)]
 pub(super) struct Pool {
-    limit: usize,
     free: usize,
-    /// What peers hold above their own, in bytes.
-    spent: AtomicUsize,
+    /// Up to which queues may spend: not what is kept for the one peer that is read in a shortage, as far as the budget is
+    /// not too small for both.
+    queue_limit: usize,
+    /// What peers hold above their own, in bytes. Below zero for a moment, when what is given back is counted before it was
+    /// counted as spent.
+    spent: AtomicIsize,
     /// Whether anybody is to be looked at when something is given back.
     awaited: AtomicBool,
     state: Mutex<State>,
@@ -57,17 +60,19 @@ pub(super) struct Purse {
     held: AtomicUsize,
 }
 
-const fn excess(held: usize) -> usize {
-    held.saturating_sub(FREE_LEN)
+/// What it costs of the budget when a peer that held `before` bytes holds `after`.
+const fn cost(before: usize, after: usize) -> isize {
+    let [before, after] = [before.saturating_sub(FREE_LEN), after.saturating_sub(FREE_LEN)];
+    (after as isize).saturating_sub(before as isize)
 }
 
 impl Pool {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         let budget = Budget::new(limit);
         Arc::new(Self {
-            limit: budget.limit(),
             free: budget.free(),
-            spent: AtomicUsize::new(0),
+            queue_limit: budget.free().max(budget.limit() / 2),
+            spent: AtomicIsize::new(0),
             awaited: AtomicBool::new(false),
             state: Mutex::new(State { budget, waiting: BTreeMap::new(), senders: Vec::new() }),
             shortage: watch::Sender::new(None),
@@ -79,6 +84,20 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn spent(&self) -> usize {
+        usize::try_from(self.spent.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    /// Corrects what is spent by what one change of what a peer holds costs, below zero if it gives back.
+    fn charge(&self, cost: isize) {
+        if cost != 0 {
+            self.spent.fetch_add(cost, Ordering::SeqCst);
+        }
+        if cost < 0 {
+            self.given_back();
+        }
+    }
+
     /// Something was given back: lets on who waits.
     fn given_back(&self) {
         if self.awaited.load(Ordering::SeqCst) {
@@ -88,7 +107,7 @@ impl Pool {
 
     /// Lets on who may go on, and tells of a shortage that begins or ends.
     fn serve(&self, mut state: MutexGuard<'_, State>) {
-        while let Some(grant) = state.budget.poll(self.spent.load(Ordering::SeqCst)) {
+        while let Some(grant) = state.budget.poll(self.spent()) {
             let Some(waiting) = state.waiting.remove(&grant.holder) else {
                 state.budget.done(grant.holder);
                 continue;
@@ -110,7 +129,8 @@ impl Pool {
 
     /// A holder waits, with a frame of which `rest` bytes are to come.
     pub(super) fn wait(&self, waiting: Waiting, rest: usize) {
-        let (holder, cost) = (waiting.purse.holder, waiting.purse.cost(waiting.more));
+        let cost = usize::try_from(waiting.purse.cost(waiting.more)).unwrap_or(0);
+        let holder = waiting.purse.holder;
         let mut state = self.lock();
         state.waiting.insert(holder, waiting);
         state.budget.wait(now().instant, holder, cost, rest);
@@ -139,12 +159,12 @@ impl Pool {
     /// What peers hold above their own, and how many wait.
     #[cfg(test)]
     pub(super) fn standing(&self) -> (usize, usize) {
-        (self.spent.load(Ordering::SeqCst), self.lock().waiting.len())
+        (self.spent(), self.lock().waiting.len())
     }
 
     /// Counts what fits while memory is not short.
-    pub(super) fn try_spend(&self, more: usize) -> bool {
-        let fits = |spent: usize| spent.checked_add(more).filter(|spent| *spent <= self.free);
+    fn try_spend(&self, cost: isize) -> bool {
+        let fits = |spent: isize| spent.checked_add(cost).filter(|spent| *spent <= self.free as isize);
         self.shortage.borrow().is_none()
             && self.spent.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
@@ -155,45 +175,45 @@ impl Purse {
         Arc::new(Self { pool: Arc::clone(pool), holder, held: AtomicUsize::new(0) })
     }
 
-    /// Adds to what is held; what that costs of the budget, in bytes.
-    pub(super) fn hold(&self, more: usize) -> usize {
+    /// Adds to what is held; what that costs of the budget, in bytes. The costs of all changes, in whatever order they come,
+    /// add up to what is held above the peer's own.
+    fn hold(&self, more: usize) -> isize {
         let before = self.held.fetch_add(more, Ordering::SeqCst);
-        excess(before.saturating_add(more)).saturating_sub(excess(before))
+        cost(before, before.saturating_add(more))
     }
 
     /// What holding `more` would cost.
-    fn cost(&self, more: usize) -> usize {
+    fn cost(&self, more: usize) -> isize {
         let held = self.held.load(Ordering::SeqCst);
-        excess(held.saturating_add(more)).saturating_sub(excess(held))
+        cost(held, held.saturating_add(more))
     }
 
-    /// Takes back what [`Purse::hold`] added and nobody paid for.
-    pub(super) fn unhold(&self, more: usize) {
-        self.held.fetch_sub(more, Ordering::SeqCst);
+    /// Holds so much more, if it fits and memory is not short.
+    pub(super) fn try_hold(&self, more: usize) -> bool {
+        let expected = self.cost(more);
+        let fits = self.pool.try_spend(expected);
+        if fits {
+            // Others may have changed what is held meanwhile.
+            self.pool.charge(self.hold(more).saturating_sub(expected));
+        }
+        fits
     }
 
     /// What was counted as `before` is now `after`.
     pub(super) fn change(&self, before: usize, after: usize) {
         if after > before {
-            let cost = self.hold(after.saturating_sub(before));
-            if cost > 0 {
-                self.pool.spent.fetch_add(cost, Ordering::SeqCst);
-            }
+            self.pool.charge(self.hold(after.saturating_sub(before)));
         } else if before > after {
             let less = before.saturating_sub(after);
             let held = self.held.fetch_sub(less, Ordering::SeqCst);
-            let back = excess(held).saturating_sub(excess(held.saturating_sub(less)));
-            if back > 0 {
-                self.pool.spent.fetch_sub(back, Ordering::SeqCst);
-                self.pool.given_back();
-            }
+            self.pool.charge(cost(held, held.saturating_sub(less)));
         }
     }
 
     /// Whether a message of `len` bytes may be queued.
     pub(super) fn has_room(&self, len: usize) -> bool {
         let held = self.held.load(Ordering::SeqCst).saturating_add(len);
-        held <= FREE_LEN || self.pool.spent.load(Ordering::SeqCst).saturating_add(len) <= self.pool.limit
+        held <= FREE_LEN || self.pool.spent().saturating_add(len) <= self.pool.queue_limit
     }
 
     /// Wakes a task when something is given back. It asks once more after this: that may have been just now.
@@ -222,7 +242,7 @@ impl Gauge {
 }
 
 /// What a protocol keeps on a peer's behalf outside of its [`Link`](super::Link): counted against the budget for all while
-/// this lives, and no longer. Nothing is refused for it; the peer's large frames wait.
+/// this lives, and no longer. Whoever has some and takes more asks [`Held::poll_room`] first.
 #[derive(Debug)]
 pub struct Held {
     purse: Arc<Purse>,
@@ -232,6 +252,16 @@ pub struct Held {
 impl Held {
     pub(super) fn new(purse: Arc<Purse>) -> Self {
         Self { purse, gauge: Gauge::default() }
+    }
+
+    /// Ready while more may be kept: the peer holds no more than is its own, or the budget is not spent. Otherwise the task is
+    /// woken when it is worth asking again.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.purse.has_room(0) {
+            return Poll::Ready(());
+        }
+        self.purse.wake_for_room(cx.waker());
+        if self.purse.has_room(0) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// `len` bytes are kept now. Changes below 16 KiB may go uncounted.
@@ -248,13 +278,11 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
 
     const MIB: usize = 1 << 20;
-
-    fn spent(pool: &Pool) -> usize {
-        pool.spent.load(Ordering::SeqCst)
-    }
 
     #[test]
     fn p11_what_a_peer_holds_costs_the_budget_above_128_kib() {
@@ -262,16 +290,47 @@ mod tests {
         let purse = Purse::new(&pool, 1);
         let (mut one, mut other) = (Gauge::default(), Held::new(Arc::clone(&purse)));
         one.tell(&purse, 100 * 1024);
-        assert_eq!(spent(&pool), 0);
+        assert_eq!(pool.spent(), 0);
         other.set(100 * 1024);
-        assert_eq!(spent(&pool), (96 + 96 - 128) * 1024);
+        assert_eq!(pool.spent(), (96 + 96 - 128) * 1024);
         // Less than a grain is not told.
         other.set(97 * 1024);
         other.set(MIB);
-        assert_eq!(spent(&pool), (96 + 1024 - 128) * 1024);
+        assert_eq!(pool.spent(), (96 + 1024 - 128) * 1024);
         drop(other);
         one.tell(&purse, 0);
-        assert_eq!((spent(&pool), purse.held.load(Ordering::SeqCst)), (0, 0));
+        assert_eq!((pool.spent(), purse.held.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn p11_what_is_spent_adds_up_whatever_happens_at_once() {
+        const ROUNDS: usize = 50_000;
+        const STEP: usize = FREE_LEN / 4 * 3;
+        // Errors may make up for each other once, and not each time.
+        for _ in 0..20 {
+            let pool = Pool::new(64 * MIB);
+            let purse = Purse::new(&pool, 1);
+            // One of the two is the peer's own, both at once cost more than is left.
+            pool.charge(pool.free as isize - 1);
+            let (before, both, done) = (pool.spent(), Barrier::new(2), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    both.wait();
+                    while !done.load(Ordering::SeqCst) {
+                        purse.change(0, STEP);
+                        purse.change(STEP, 0);
+                    }
+                });
+                both.wait();
+                for _ in 0..ROUNDS {
+                    if purse.try_hold(STEP) {
+                        purse.change(STEP, 0);
+                    }
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            assert_eq!((pool.spent(), purse.held.load(Ordering::SeqCst)), (before, 0));
+        }
     }
 
     #[test]
@@ -279,7 +338,7 @@ mod tests {
         let pool = Pool::new(64 * MIB);
         let (greedy, small) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
         let mut gauge = Gauge::default();
-        gauge.tell(&greedy, 64 * MIB + FREE_LEN - GRAIN);
+        gauge.tell(&greedy, 32 * MIB + FREE_LEN - GRAIN);
         assert!(!greedy.has_room(MIB) && !small.has_room(MIB));
         assert!(small.has_room(FREE_LEN) && greedy.has_room(GRAIN));
         small.wake_for_room(Waker::noop());

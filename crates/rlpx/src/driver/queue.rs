@@ -24,7 +24,7 @@ pub(super) struct Queue<T> {
     max_count: usize,
     max_len: usize,
     purse: Arc<Purse>,
-    /// Whether the budget may refuse what comes.
+    /// Whether the budget may refuse what comes to an empty queue, too.
     guarded: bool,
 }
 
@@ -41,7 +41,7 @@ struct State<T> {
 
 impl<T> Queue<T> {
     /// An empty queue for at most `max_count` items of together `max_len` bytes, which count as held on the peer's
-    /// behalf. What comes is there already: the budget has no say.
+    /// behalf. An empty queue takes one whatever the budget says: it is there already, and nothing stands still for ever.
     pub(super) fn inbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
         Self::new((max_count, max_len), purse, false)
     }
@@ -69,7 +69,11 @@ impl<T> Queue<T> {
     }
 
     fn has_room(&self, state: &State<T>, len: usize) -> bool {
-        state.has_room(len, self.max_count, self.max_len) && (!self.guarded || self.purse.has_room(len))
+        state.has_room(len, self.max_count, self.max_len) && self.is_paid(state, len)
+    }
+
+    fn is_paid(&self, state: &State<T>, len: usize) -> bool {
+        (state.items.is_empty() && !self.guarded) || self.purse.has_room(len)
     }
 
     /// Puts in an item of `len` bytes, or gives it back.
@@ -115,7 +119,7 @@ impl<T> Queue<T> {
         if !state.waits_for_room.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.waits_for_room.push(cx.waker().clone());
         }
-        if self.guarded && state.has_room(len, self.max_count, self.max_len) {
+        if !self.is_paid(&state, len) {
             self.purse.wake_for_room(cx.waker());
             if self.has_room(&state, len) {
                 return Poll::Ready(());
@@ -250,6 +254,29 @@ mod tests {
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(queue.poll_room(&mut cx, 100_000).is_ready());
         queue.try_push('b', 100_000).unwrap();
+    }
+
+    #[test]
+    fn p11_of_what_comes_one_message_waits_while_the_budget_is_spent_and_no_more() {
+        let pool = Pool::new(64 << 20);
+        let other = Purse::new(&pool, 2);
+        other.change(0, 64 << 20);
+        let queue = Queue::inbound(3, 1 << 20, Purse::new(&pool, 1));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        assert!(queue.poll_room(&mut cx, 0).is_ready());
+        queue.push_last('a', 200_000);
+        assert!(queue.poll_room(&mut cx, 0).is_pending());
+        // Taken, it makes room for one.
+        queue.try_pop();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        assert!(queue.poll_room(&mut cx, 0).is_ready());
+        queue.push_last('b', 200_000);
+        assert!(queue.poll_room(&mut cx, 0).is_pending());
+        // What another gives back makes room too.
+        other.change(64 << 20, 0);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 3);
     }
 
     #[test]
