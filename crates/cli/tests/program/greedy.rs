@@ -2,94 +2,28 @@
 //! Each costs the node what it may and no more, and harms no honest peer. Who is no peer at all is in `hostile.rs`.
 
 use std::{
-    fs::{self, File},
     io::{self, Write},
     net::TcpStream,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use rlpx::{Hello, testing::Role};
-use rustix::param::clock_ticks_per_second;
+use rlpx::Hello;
 use snap::raw::Encoder;
-use tempfile::NamedTempFile;
 
 use crate::{
-    hostile::{Honest, NODE_KEY, hex},
-    node::Running,
-    stranger::{DISCONNECT, Paced, STATUS, Stranger, address, hello, key},
+    stranger::{DISCONNECT, PING, PONG, Paced, STATUS, Stranger, hello, key},
+    watched::{Watched, authenticated, clock},
 };
 
-/// Codes on the wire, of the base protocol and of eth (`rlpx.md`, `caps/eth.md`).
-const PING: u64 = 0x02;
-const PONG: u64 = 0x03;
+/// Codes of eth on the wire (`caps/eth.md`).
 const GET_BLOCK_BODIES: u64 = STATUS + 0x05;
 const BLOCK_BODIES: u64 = STATUS + 0x06;
 
-/// A node whose log is read in the end.
-struct Watched {
-    node: Running,
-    log: NamedTempFile,
-    honest: Honest,
-}
-
-impl Watched {
-    fn start() -> Self {
-        let log = NamedTempFile::new().unwrap();
-        let arguments = ["--nodekeyhex", &hex(NODE_KEY), "--nodiscover"];
-        let node = Running::start_logging(&arguments, File::create(log.path()).unwrap());
-        let honest = Honest::join(&node);
-        Self { node, log, honest }
-    }
-
-    /// A connection to it.
-    fn dial(&self) -> Paced {
-        Paced::free(TcpStream::connect(address(&self.node.enode)).unwrap())
-    }
-
-    /// A column of numbers of `/proc/PID/stat`, counted from 1 as proc(5) does.
-    fn stat(&self, column: usize) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.node.process_id())).unwrap();
-        // The second column is a name in brackets.
-        let rest = stat.rsplit_once(") ").unwrap().1;
-        rest.split(' ').nth(column - 3).unwrap().parse().unwrap()
-    }
-
-    /// The processor time that it has taken.
-    fn cpu_time(&self) -> Duration {
-        const UTIME: usize = 14;
-        const STIME: usize = 15;
-        let ticks = self.stat(UTIME) + self.stat(STIME);
-        Duration::from_millis(ticks * 1_000 / clock_ticks_per_second())
-    }
-
-    /// Bytes that are resident.
-    fn resident(&self) -> u64 {
-        const RSS_PAGES: usize = 24;
-        self.stat(RSS_PAGES) * rustix::param::page_size() as u64
-    }
-
-    /// It lives, nothing in it has panicked, its honest peers are there, and it ends in order.
-    fn assert_unharmed(mut self) {
-        self.honest.assert_unharmed();
-        let ended = self.node.terminate();
-        let log = fs::read_to_string(self.log.path()).unwrap();
-        assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(ended.code(), Some(0), "{log}");
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long an attack has gone on is measured")]
-fn clock() -> Instant {
-    Instant::now()
-}
-
 /// A peer that compresses, as clients do.
 fn settled<'a>(wire: &'a mut Paced, secret: u8) -> Stranger<'a> {
-    let own = key(secret);
-    let caller = key(NODE_KEY).public_key();
-    let mut stranger = Stranger::shake_hands(wire, Role::Dialer, &own, caller).unwrap();
-    stranger.settle_as(&Hello { protocol_version: 5, ..hello(own.public_key()) }).unwrap();
+    let mut stranger = authenticated(wire, secret);
+    stranger.settle_as(&Hello { protocol_version: 5, ..hello(key(secret).public_key()) }).unwrap();
     stranger
 }
 

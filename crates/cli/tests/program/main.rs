@@ -13,6 +13,7 @@ mod node;
 mod sim;
 mod stranger;
 mod twins;
+mod watched;
 
 use std::process::{Command, Output, Stdio};
 

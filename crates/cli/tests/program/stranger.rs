@@ -22,6 +22,8 @@ use rustix::{
 
 /// Codes on the wire: of the base protocol (`rlpx.md`), and of eth where nothing else is shared.
 pub(crate) const DISCONNECT: u64 = 0x01;
+pub(crate) const PING: u64 = 0x02;
+pub(crate) const PONG: u64 = 0x03;
 pub(crate) const STATUS: u64 = BASE_MESSAGE_COUNT;
 
 /// Longer than the program lets anybody wait who says nothing.
@@ -29,10 +31,10 @@ const READ_LIMIT: Duration = Duration::from_secs(20);
 /// Between two bytes of who is slow.
 const DRIP: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 /// For the program to close what the other end has closed: well below the 5 s after which it closes by itself.
-const CLOSING_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const CLOSING_LIMIT: Duration = Duration::from_secs(3);
 /// Between two looks whether sockets are closed, and how many there are: as long.
-const PAUSE: Duration = Duration::from_millis(20);
-const MAX_LOOKS: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(5);
+const MAX_LOOKS: u32 = 600;
 
 /// How a connection is hung up.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,8 @@ pub(crate) enum HangUp {
 /// A stream that is written to at full speed for some bytes; what comes after them is `then`'s.
 pub(crate) struct Paced {
     pub(crate) stream: TcpStream,
-    pub(crate) written: usize,
+    /// All that was written.
+    pub(crate) said: Vec<u8>,
     free: usize,
     then: Then,
     /// Bytes that were written one by one.
@@ -66,7 +69,7 @@ pub(crate) enum Then {
 impl Paced {
     pub(crate) fn new(stream: TcpStream, free: usize, then: Then) -> Self {
         stream.set_read_timeout(Some(READ_LIMIT)).unwrap();
-        Self { stream, written: 0, free, then, drips: 0 }
+        Self { stream, said: Vec::new(), free, then, drips: 0 }
     }
 
     /// A stream without a limit.
@@ -79,6 +82,17 @@ impl Paced {
         let closing = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut polled = [PollFd::new(&self.stream, closing)];
         poll(&mut polled, Some(&DRIP)).unwrap() > 0
+    }
+
+    /// The other end closes within `limit` and says nothing before it does.
+    pub(crate) fn assert_closed_without_a_word(&mut self, limit: Duration, what: &str) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        let mut said = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut said) {
+            // Closed with something unread.
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{what}: not closed in {limit:?}");
+        }
+        assert!(said.is_empty(), "{what}: {said:?}");
     }
 
     pub(crate) fn hang_up(mut self, how: HangUp) {
@@ -105,7 +119,7 @@ impl Read for Paced {
 
 impl Write for Paced {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.free.saturating_sub(self.written);
+        let room = self.free.saturating_sub(self.said.len());
         let taken = match (room, self.then) {
             (0, Then::Stop) => return Err(io::ErrorKind::BrokenPipe.into()),
             (0, Then::Drip) if self.is_closed() => return Err(io::ErrorKind::BrokenPipe.into()),
@@ -116,7 +130,7 @@ impl Write for Paced {
             (room, _) => room.min(bytes.len()),
         };
         let taken = self.stream.write(&bytes[..taken])?;
-        self.written += taken;
+        self.said.extend_from_slice(&bytes[..taken]);
         Ok(taken)
     }
 
@@ -228,10 +242,22 @@ impl<'a> Stranger<'a> {
 
     /// The same with another Hello: from version 5 on payloads are compressed.
     pub(crate) fn settle_as(&mut self, said: &Hello) -> io::Result<()> {
-        self.hello(said)?;
-        self.peer.snappy = said.protocol_version >= 5;
+        self.introduce(said)?;
         let status = self.wait_for(STATUS)?;
         self.send(STATUS, &status)
+    }
+
+    /// Hello alone; what follows is compressed if it has to be.
+    pub(crate) fn introduce(&mut self, said: &Hello) -> io::Result<()> {
+        self.hello(said)?;
+        self.peer.snappy = said.protocol_version >= 5;
+        Ok(())
+    }
+
+    /// The program answers a Ping: it has handled all that was sent before, and goes on.
+    pub(crate) fn assert_answered(&mut self) {
+        self.send(PING, &[0xc0]).unwrap();
+        self.wait_for(PONG).unwrap();
     }
 }
 
