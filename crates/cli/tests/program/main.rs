@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bench;
+mod breaches;
 mod devnet;
 mod greedy;
 mod hostile;

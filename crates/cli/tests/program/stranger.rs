@@ -21,6 +21,7 @@ use rustix::{
 };
 
 /// Codes on the wire: of the base protocol (`rlpx.md`), and of eth where nothing else is shared.
+pub(crate) const HELLO: u64 = 0x00;
 pub(crate) const DISCONNECT: u64 = 0x01;
 pub(crate) const PING: u64 = 0x02;
 pub(crate) const PONG: u64 = 0x03;
@@ -178,6 +179,14 @@ impl<'a> Stranger<'a> {
     pub(crate) fn hello(&mut self, hello: &Hello) -> io::Result<()> {
         let frame = self.peer.hello(hello);
         self.wire.write_all(&frame)
+    }
+
+    /// The header of a frame, under the right MAC, that says how long its content is. Nothing can be sent after it.
+    pub(crate) fn header(&mut self, len: u32) -> Vec<u8> {
+        const HEADER_LEN: usize = 32;
+        let mut header = [0; 16];
+        header[..3].copy_from_slice(&len.to_be_bytes()[1..]);
+        self.peer.frame(header, &[])[..HEADER_LEN].to_vec()
     }
 
     /// The frame of a message whose payload is compressed already, if it has to be. It has to be sent in its turn.
