@@ -125,12 +125,13 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.sort();
     for path in paths {
-        if path.is_symlink() {
+        // In a second working tree .git is a file.
+        if path.is_symlink() || SKIPPED.iter().any(|name| path.ends_with(name)) {
             continue;
         }
         if path.is_file() {
             found.push(path);
-        } else if !SKIPPED.iter().any(|name| path.ends_with(name)) {
+        } else {
             walk(&path, found);
         }
     }
