@@ -188,11 +188,12 @@ impl Scene {
             machine.handle_datagram(now, address(stranger), datagram);
         });
         self.drain();
+        // What waited for a proof goes out with it.
+        self.note_proof(stranger, datagram);
         let to_source = self.sent.iter().filter(|(to, _)| *to == address(stranger));
         let answer_len: usize = to_source.map(|(_, datagram)| datagram.len()).sum();
         let limit = if self.proven[stranger] { MAX_ANSWER_LEN } else { MAX_AMPLIFICATION * datagram.len() };
         assert!(answer_len <= limit, "{answer_len} bytes for {}", datagram.len());
-        self.note_proof(stranger, datagram);
         let after = self.rejects();
         let refused = before.iter().zip(&after).find(|((_, before), (_, after))| after > before);
         match refused {
