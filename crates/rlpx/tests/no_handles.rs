@@ -1,5 +1,5 @@
-//! A process that may open no more files dials nobody, blames nobody, and goes on when it may again. A binary with one
-//! test, because the limit is the process's.
+//! A process that may open no more files dials nobody, blames nobody, writes its address book all the same, and goes on
+//! when it may again. A binary of its own, because the limit is the process's; its tests take turns.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
@@ -8,11 +8,21 @@
 #[expect(dead_code, reason = "made for the tests of the driver, of which this needs a few sentences")]
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rlpx::{Event, Refusal, SessionEnd, SessionError};
+use identity::NodeKey;
+use rlpx::{
+    BookTimes, Candidate, Event, Refusal, ServerBuilder, ServerConfig, ServerTimes, SessionEnd, SessionError,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Stage, within};
+use support::{One, Stage, echo, listener, quick, within};
+use tokio::sync::Mutex;
 
 #[expect(clippy::disallowed_methods, reason = "the least that a pause takes is measured")]
 fn clock() -> Instant {
@@ -22,6 +32,9 @@ fn clock() -> Instant {
 /// The handles of a process that has standard input, output and errors: what has more opens none.
 const SPENT: u64 = 3;
 
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// Lets this process have `current` open files.
 fn limit_files(limits: &Rlimit, current: Option<u64>) {
     setrlimit(Resource::Nofile, Rlimit { current, maximum: limits.maximum }).unwrap();
@@ -29,6 +42,7 @@ fn limit_files(limits: &Rlimit, current: Option<u64>) {
 
 #[tokio::test]
 async fn o04_without_file_handles_all_dials_pause_and_the_first_that_can_reaches_its_node() {
+    let _alone = ALONE.lock().await;
     let stage = Stage::new();
     let (target, mut dialer) = (stage.echoing().await, stage.echoing().await);
     let limits = getrlimit(Resource::Nofile);
@@ -45,4 +59,48 @@ async fn o04_without_file_handles_all_dials_pause_and_the_first_that_can_reaches
     assert!(failed_at[1] - failed_at[0] >= Duration::from_millis(990), "{failed_at:?}");
     assert_eq!(within(dialer.connected()).await.public_key, target.key.public_key());
     assert_eq!(dialer.refused(Refusal::DialShortage), 2);
+}
+
+async fn with_book(stage: &Stage, key: &Arc<NodeKey>, path: &Path) -> ServerBuilder {
+    // Time enough between a session and the book for what makes the handles scarce.
+    let book = BookTimes { stable: Duration::from_secs(1), store: Duration::from_millis(1) };
+    let config = quick();
+    let times = ServerTimes { book, ..config.times };
+    let builder = stage.builder(key, listener().await).protocol(Arc::new(echo("echo")));
+    builder.config(ServerConfig { times, ..config }).address_book(path)
+}
+
+/// The whole of a file that is open.
+fn content(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn s11_without_file_handles_a_node_that_served_gets_into_the_address_book() {
+    let _alone = ALONE.lock().await;
+    let (stage, dir) = (Stage::new(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("addressbook.redb");
+    let (key, target) = (stage.key(), stage.echoing().await);
+    let found = Candidate::new(target.key.public_key(), target.enode().endpoint().unwrap());
+    let builder = with_book(&stage, &key, &path).await.candidates(One(Some(found)));
+    let mut first = stage.start(Arc::clone(&key), builder);
+    first.connected().await;
+    let file = File::open(&path).unwrap();
+    let limits = getrlimit(Resource::Nofile);
+    limit_files(&limits, Some(SPENT));
+    let before = content(&file);
+    File::open(&path).unwrap_err();
+    within(async {
+        while content(&file) == before {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    first.server.shutdown().await;
+    limit_files(&limits, limits.current);
+    // The next run finds nobody, and knows it from the book alone.
+    let mut again = stage.start(Arc::clone(&key), with_book(&stage, &key, &path).await);
+    assert_eq!(again.connected().await.public_key, target.key.public_key());
 }
