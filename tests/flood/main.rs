@@ -1,14 +1,20 @@
 //! The program `flood`: a node that is attacked, or those who attack it, each a process. Tests start it (`tests/floods`);
 //! it listens on and connects to loopback alone, and every attack ends by itself.
-//! A process prints a line when it is ready, begins with the first line of its input and ends with the last, or is done.
+//! A process prints a line when it is ready, begins with the first line of its input and ends when it is done; the node
+//! says goodbye to its peers and ends when its input does.
 
+mod claims;
+mod crowd;
 mod deaf;
+mod guests;
 mod half_open;
 mod handshakes;
 mod mixed;
 mod node;
 mod pace;
 mod scarcity;
+mod storm;
+mod talkative;
 
 use std::{
     io, panic,
@@ -68,6 +74,41 @@ enum Role {
         #[arg(long)]
         count: u32,
     },
+    /// Be peers that begin a message of 16 MiB each, and never end it.
+    Claims {
+        #[command(flatten)]
+        attack: Attack,
+        /// Peers.
+        #[arg(long)]
+        count: u32,
+    },
+    /// Be peers that come and go.
+    Storm {
+        #[command(flatten)]
+        attack: Attack,
+        /// Sessions in a second.
+        #[arg(long)]
+        rate: u32,
+    },
+    /// Be peers that send small messages without a pause.
+    Talkative {
+        #[command(flatten)]
+        attack: Attack,
+        /// Peers.
+        #[arg(long)]
+        count: u32,
+    },
+    /// Be peers that stay until the node ends them.
+    Guests {
+        #[command(flatten)]
+        attack: Attack,
+        /// Those that read what they are told.
+        #[arg(long)]
+        count: u32,
+        /// Those that ask for messages, and neither read nor close.
+        #[arg(long)]
+        stuck: u32,
+    },
     /// Be peers of every bad kind.
     Mixed {
         #[command(flatten)]
@@ -125,6 +166,12 @@ fn run(role: Role) -> Result<()> {
         }
         Role::HalfOpen { attack, count } => alone(async { half_open::run(&checked(attack)?, count).await }),
         Role::Deaf { attack, count } => alone(async { deaf::run(&checked(attack)?, count).await }),
+        Role::Claims { attack, count } => alone(async { claims::run(&checked(attack)?, count).await }),
+        Role::Storm { attack, rate } => alone(async { storm::run(&checked(attack)?, rate).await }),
+        Role::Talkative { attack, count } => alone(async { talkative::run(&checked(attack)?, count).await }),
+        Role::Guests { attack, count, stuck } => {
+            alone(async { guests::run(&checked(attack)?, count, stuck).await })
+        }
         Role::Mixed { attack, count } => alone(async { mixed::run(&checked(attack)?, count).await }),
         Role::Burn { core, seconds } => scarcity::burn(core, seconds),
     }

@@ -51,6 +51,7 @@ pub(super) async fn run(memory_budget: usize) -> Result<()> {
             counts.turned_away
         );
     }
+    server.shutdown().await;
     Ok(())
 }
 

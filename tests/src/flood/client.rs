@@ -16,8 +16,8 @@ use devp2p::{
         curve::{InlineCurve, Lane},
     },
     rlpx::{
-        CapabilityName, LocalCapability, Message, SendError, Session, SessionConfig, SessionOutput,
-        SharedMessage,
+        CapabilityName, DisconnectReason, LocalCapability, Message, SendError, Session, SessionConfig,
+        SessionOutput, SharedMessage,
     },
 };
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
@@ -86,6 +86,29 @@ impl Client {
             }
         }
         self.flush(kept).await
+    }
+
+    /// Sends a message so many times, as many at once as the session takes, and waits until all are written.
+    ///
+    /// # Errors
+    /// Why the session ended.
+    pub async fn send_times(&mut self, message: &SharedMessage, times: u32) -> Result<()> {
+        for _ in 0..times {
+            if self.session.send(now(), 0, message) == Err(SendError::Full) {
+                self.flush(0).await?;
+                self.send_but(message, 0).await?;
+            }
+        }
+        self.flush(0).await
+    }
+
+    /// Says that it goes, and goes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn leave(mut self) -> Result<()> {
+        self.session.disconnect(now(), DisconnectReason::Requested);
+        self.flush(0).await
     }
 
     /// Sends a message that comes back, and says how long that took.

@@ -1,4 +1,4 @@
-//! A node under floods of connections: rows H03, H11, H12, O05 and P13. Node and attackers are processes of their own, honest
+//! A node under floods of connections: rows F03, H03, H11, H12, O05, P10, P12, P13 and S07. Node and attackers are processes of their own, honest
 //! peers this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may
 //! take, are for `--features thorough` on a machine that does nothing else.
 
@@ -16,7 +16,7 @@ use honest::Honest;
 use process::Flood;
 use tokio::sync::Mutex;
 #[cfg(target_os = "linux")]
-use tokio::time::interval;
+use {interop::eventually, tokio::time::interval};
 
 /// What all peers together may hold: the default of a node, and the least that one takes.
 const BUDGET: usize = if THOROUGH { 256 << 20 } else { 32 << 20 };
@@ -82,6 +82,21 @@ async fn h11_half_open_connections_by_the_thousand_harm_no_honest_peer() {
     endure("half-open", &[("count", COUNT)], &[("connected", COUNT / 10 * SECONDS)]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p10_nodes_that_come_and_go_by_the_thousand_harm_no_honest_peer() {
+    const RATE: u32 = if THOROUGH { 1_000 } else { 100 };
+    println!("{RATE} sessions a second for {SECONDS} s (thorough: 1000 for 60 s)");
+    endure("storm", &[("rate", RATE)], &[("sessions", RATE * SECONDS)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_peers_that_never_stop_talking_harm_no_honest_peer() {
+    const COUNT: u32 = if THOROUGH { 20 } else { 2 };
+    const MESSAGES: u32 = 40_000;
+    println!("{COUNT} peers that never stop talking for {SECONDS} s (thorough: 20 for 60 s)");
+    endure("talkative", &[("count", COUNT)], &[("messages", MESSAGES * SECONDS)]).await;
+}
+
 #[cfg(feature = "thorough")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h03_the_time_in_which_a_bad_auth_is_refused_does_not_tell_where_its_tag_differs() {
@@ -137,6 +152,54 @@ async fn p13_peers_that_never_read_take_no_more_memory_than_is_published() {
     // A peer that takes nothing for 20 s is closed.
     assert!(!THOROUGH || counts.contains(&format!("\"write_timeout\": {PEERS}")), "{counts}");
     drop(attack);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f03_peers_that_claim_16_mib_each_and_drip_take_no_more_memory_than_is_published() {
+    const PEERS: u32 = if THOROUGH { 1_000 } else { 100 };
+    println!("{PEERS} peers claim 16 MiB each and drip for {SECONDS} s (thorough: 1000 for 60 s)");
+    let _alone = ALONE.lock().await;
+    let (mut node, enode) = Flood::node(BUDGET);
+    let (base, _) = node.memory();
+    let mut attack = Flood::attack("claims", &enode, SECONDS, &[("count", PEERS)]);
+    let before = node.memory().0;
+    let honest = Honest::start(&enode, HONEST).await;
+    attack.say();
+    println!("attack: {}", attack.line());
+    let (said, attack) = tokio::task::spawn_blocking(move || (attack.line(), attack)).await.unwrap();
+    let seen = honest.end().await;
+    let most = node.memory().1;
+    let limit = base + u64::from(PEERS + HONEST) * PER_PEER + BUDGET as u64;
+    println!("attack: {said}\nnode: {}", node.counts());
+    println!("base {base}, connected {before}, most {most}, limit {limit} bytes");
+    seen.assert_unharmed("claims");
+    // Whatever the others take, of each that drips half of what it may have of its own has come.
+    assert!(told(&said, "MiB") > 0 && most > before + u64::from(PEERS / 2) * PER_PEER / 4, "no attack");
+    assert!(most <= limit);
+    drop(attack);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s07_a_node_with_many_peers_of_whom_some_are_stuck_says_goodbye_and_ends_within_5_s() {
+    const GUESTS: u32 = if THOROUGH { 900 } else { 90 };
+    const STUCK: u32 = GUESTS / 9;
+    /// More than the system keeps for who reads.
+    const FULL: u64 = 64 * 1_024;
+    const LIMIT: Duration = Duration::from_secs(5);
+    println!("{GUESTS} peers and {STUCK} that are stuck (thorough: 900 and 100)");
+    let _alone = ALONE.lock().await;
+    let (mut node, enode) = Flood::node(BUDGET);
+    let mut guests = Flood::attack("guests", &enode, 60, &[("count", GUESTS), ("stuck", STUCK)]);
+    guests.say();
+    println!("guests: {}\nnode: {}", guests.line(), node.counts());
+    let is_full = || Ok((node.longest_send_queue(enode.tcp) > FULL).then_some(()));
+    eventually("peers that are stuck", LIMIT, is_full).unwrap();
+    assert!(node.end(LIMIT).success());
+    let said = guests.line();
+    println!("guests: {said}");
+    assert_eq!(told(&said, "told"), GUESTS, "{said}");
 }
 
 #[cfg(target_os = "linux")]

@@ -2,7 +2,7 @@
 //! What they do is told by the program (`flood/`).
 
 #[cfg(target_os = "linux")]
-use std::{fs, time::Duration};
+use std::{fs, process::ExitStatus, time::Duration};
 use std::{
     io::{BufRead, BufReader, Lines, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -10,7 +10,7 @@ use std::{
 
 use devp2p::identity::Enode;
 #[cfg(target_os = "linux")]
-use interop::sockets::longest_send_queue;
+use interop::{eventually, sockets::longest_send_queue};
 #[cfg(target_os = "linux")]
 use rustix::{
     param::clock_ticks_per_second,
@@ -20,7 +20,8 @@ use rustix::{
 /// A process of the program.
 pub(crate) struct Flood {
     child: Child,
-    input: ChildStdin,
+    /// None once it was closed.
+    input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -29,7 +30,7 @@ impl Flood {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flood"));
         let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Self { child, input, output: BufReader::new(output).lines() }
     }
 
@@ -77,7 +78,14 @@ impl Flood {
 
     /// Gives it a line.
     pub(crate) fn say(&mut self) {
-        self.input.write_all(b"\n").unwrap();
+        self.input.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    /// Gives it no more lines, with which a node ends: how it has ended, and it must within `limit`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn end(mut self, limit: Duration) -> ExitStatus {
+        self.input = None;
+        eventually("the end of the process", limit, || Ok(self.child.try_wait()?)).unwrap()
     }
 
     /// What a node has counted. It is alive, and nothing in it has panicked.
