@@ -2,7 +2,12 @@
 //! tried again after a moment, so that it neither spins nor ends; a failure of the one connection is passed over. It
 //! turns nobody away: that is `server`'s.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use identity::Counters;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,6 +16,7 @@ use tokio::{
     sync::mpsc,
 };
 
+use super::now;
 use crate::Refusal;
 
 /// Connections that wait for the server; further ones wait in the system's backlog.
@@ -21,6 +27,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// The longest pause: what frees up is taken within a second.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// Between two warnings: where each connection takes the last handle, every other `accept` fails.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Failures of single connections in a row that are passed over without a pause: a full backlog of them, and no more.
 const MAX_PASSED_OVER: u32 = 128;
@@ -69,6 +78,7 @@ pub(super) async fn run<A: Accept>(
     refusals: Counters<Refusal>,
 ) {
     let (mut pause, mut failures) = (FIRST_PAUSE, 0);
+    let mut warned_at: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok(connection) => {
@@ -80,7 +90,9 @@ pub(super) async fn run<A: Accept>(
             Err(error) if is_of_one(&error) && failures < MAX_PASSED_OVER => failures += 1,
             Err(error) => {
                 refusals.add(Refusal::AcceptFailed);
-                if pause == FIRST_PAUSE {
+                let now = now().instant;
+                if warned_at.is_none_or(|at| now.saturating_duration_since(at) >= WARNING_INTERVAL) {
+                    warned_at = Some(now);
                     tracing::warn!(%error, "no connection can be accepted; trying again");
                 }
                 rest(pause).await;
