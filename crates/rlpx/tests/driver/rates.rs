@@ -1,5 +1,5 @@
-//! Limits on bytes per second, over real sockets: nothing is faster than they say, and nobody is closed for them. How
-//! they are shared, and their numbers, are tested in virtual time beside `rate.rs` and `throttle.rs`.
+//! Limits on bytes per second, over real sockets: nothing is faster than they say, peers share them evenly, and nobody is
+//! closed for them. Their numbers are tested in virtual time beside `rate.rs` and `throttle.rs`.
 
 use std::{
     sync::Arc,
@@ -7,7 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use rlpx::{ConfigError, Contradiction, MIN_RATE, RateLimits, ServerConfig, ServerTimes, Timeouts};
+use rlpx::{
+    ConfigError, Connection, Contradiction, MIN_RATE, PeerInfo, RateLimits, ServerConfig, ServerTimes,
+    Timeouts,
+};
+use tokio::task::JoinSet;
 
 use crate::support::{Node, Stage, ask_echo, echo, listener, quick, within};
 
@@ -80,6 +84,107 @@ async fn a_peer_is_sent_no_more_than_its_limit_and_neither_pings_nor_the_stalled
     assert!(passed(begun) >= Duration::from_millis(2_500), "{:?}", passed(begun));
     let base = &node.server.counters().protocols()[0];
     assert!(base.codes[2].sent.messages > 0 && node.server.peer_count() == 1, "{base:?}");
+}
+
+/// A direction as the node sees it.
+#[derive(Clone, Copy)]
+enum Direction {
+    Download,
+    Upload,
+}
+
+/// What a tool does that always has something to send, or to be sent; it never ends.
+async fn want_all(mut tool: Connection, direction: Direction) {
+    const UNDER_WAY: usize = 4;
+    let message = noise(32 * 1_024);
+    match direction {
+        // Nobody answers a message of code 1.
+        Direction::Download => while tool.send(0, 1, message.clone()).await.is_ok() {},
+        Direction::Upload => {
+            for _ in 0..UNDER_WAY {
+                tool.send(0, 0, message.clone()).await.unwrap();
+            }
+            while tool.next().await.is_ok() {
+                tool.send(0, 0, message.clone()).await.unwrap();
+            }
+        }
+    }
+    unreachable!("the node ends no session");
+}
+
+/// Lets `count` tools want all that the limits leave them until they have `first` bytes, and then `more`: how much of those
+/// each got, in order, and how long it took.
+async fn shares(
+    rates: RateLimits,
+    direction: Direction,
+    count: usize,
+    (first, more): (u64, u64),
+) -> (Vec<u64>, Duration) {
+    let stage = Stage::new();
+    let mut node = limited(&stage, rates, Duration::from_secs(5), Timeouts::default()).await;
+    let (mut tools, mut peers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        tools.push(stage.tool(&node).await);
+        peers.push(node.connected().await);
+    }
+    let mut wanting: JoinSet<()> = tools.into_iter().map(|tool| want_all(tool, direction)).collect();
+    let bytes = |peer: &Arc<PeerInfo>| {
+        let status = peer.status();
+        match direction {
+            Direction::Download => status.bytes_in,
+            Direction::Upload => status.bytes_out,
+        }
+    };
+    let until = async |total: u64| {
+        while peers.iter().map(bytes).sum::<u64>() < total {
+            tokio::task::yield_now().await;
+        }
+        (clock(), peers.iter().map(bytes).collect::<Vec<u64>>())
+    };
+    let (begun, before) = within(until(first)).await;
+    let (_, after) = within(until(first + more)).await;
+    let took = passed(begun);
+    assert_eq!((node.server.peer_count(), wanting.try_join_next().is_none()), (count, true));
+    let mut shares: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    shares.sort_unstable();
+    println!("{shares:?} bytes in {took:?}");
+    (shares, took)
+}
+
+#[tokio::test]
+async fn several_peers_share_a_limit_in_equal_parts() {
+    const RATE: u64 = 4 * MIB as u64;
+    const COUNT: usize = 5;
+    let limits = [
+        (RateLimits { download: Some(RATE), ..Default::default() }, Direction::Download),
+        (RateLimits { upload: Some(RATE), ..Default::default() }, Direction::Upload),
+    ];
+    for (rates, direction) in limits {
+        // The bytes of a first second go at once, and to whoever comes first.
+        let (shares, took) = shares(rates, direction, COUNT, (RATE + RATE / 4, 2 * RATE)).await;
+        assert!(took >= Duration::from_millis(1_900), "{took:?}");
+        let even = shares.iter().sum::<u64>() / COUNT as u64;
+        assert!(shares[0] * 10 >= even * 8 && shares[COUNT - 1] * 10 <= even * 12, "{shares:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_peer_passes_its_own_limit_where_the_nodes_would_let_it() {
+    const RATE: u64 = MIB as u64;
+    const COUNT: usize = 3;
+    let all = Some(64 * RATE);
+    let limits = [
+        (RateLimits { download: all, peer_download: Some(RATE), ..Default::default() }, Direction::Download),
+        (RateLimits { upload: all, peer_upload: Some(RATE), ..Default::default() }, Direction::Upload),
+    ];
+    for (rates, direction) in limits {
+        let all = COUNT as u64 * RATE;
+        let (shares, took) = shares(rates, direction, COUNT, (all + all / 4, 2 * all)).await;
+        let most = RATE as f64 * (0.1 + took.as_secs_f64());
+        assert!(shares[COUNT - 1] as f64 <= most, "{shares:?} in {took:?}");
+        // Nor does it get less, for want of others.
+        assert!(shares[0] * 10 >= 2 * RATE * 8, "{shares:?}");
+    }
 }
 
 #[tokio::test]
