@@ -146,7 +146,7 @@ async fn run_out_of_ports() {
         "{pauses:?}"
     );
     assert!(cpu * 100 <= (third - first) * IDLE_PERCENT, "a spin: {cpu:?} of {:?}", third - first);
-    let failed = dialer.refused(Refusal::DialFailed);
+    let failed = dialer.refused(Refusal::DialShortage);
     drop(taken);
     // One that was to blame would be put off for 35 s.
     let mut reached =
@@ -154,5 +154,5 @@ async fn run_out_of_ports() {
     let mut expected = [&one, &other].map(|node| node.key.public_key());
     reached.sort();
     expected.sort();
-    assert_eq!((reached, dialer.refused(Refusal::DialFailed)), (expected, failed));
+    assert_eq!((reached, dialer.refused(Refusal::DialShortage)), (expected, failed));
 }
