@@ -39,7 +39,7 @@ const HEADER_DATA: [u8; 3] = [0xc2, 0x80, 0x80];
 const BEGINNING: usize = 16 + 16 + 16;
 /// Between two pieces, and their bytes: less than a node wants of who is read while memory is short.
 const PAUSE: Duration = Duration::from_millis(500);
-const PIECE: [u8; 120 * 1024] = [0x5a; 120 * 1024];
+static PIECE: [u8; 120 * 1024] = [0x5a; 120 * 1024];
 /// Of so many peers one is silent.
 const SILENT: usize = 5;
 /// Version of the base protocol: payloads are compressed.
