@@ -1,9 +1,8 @@
 //! Who is let in: go-ethereum's checks in its order (`p2p/server.go`), and one session where two nodes dial each other.
-//! go-ethereum keeps the connection it finishes first, so our Hello is out on one connection with a node at a time and
-//! the other is held before it. Where two of our nodes hold one each, that dialed by the node with the lower id goes
-//! first: it is held no longer than [`hold`](crate::ServerTimes::hold), and while it has our Hello the other is not let
-//! in. Hence no node lets one in while it has offered to let in one that goes before it: never are both dropped. It
-//! judges and names refusals; the facts are `peer_set`'s, the orders to connections `server`'s, dials `dialer`'s.
+//! go-ethereum keeps the connection it finishes first, so our Hello is out on one connection with a node and the other is held
+//! before it. Of two, that dialed by the node with the lower id goes first: the other is not let in while it has our Hello,
+//! so never are both dropped. All holds have an end ([`hold`](crate::ServerTimes::hold), `entry_hold`), and none is between
+//! two that came in: who came in has said who it is, and proves it by its Hello alone. Facts are `peer_set`'s, orders `server`'s.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -102,7 +101,7 @@ impl Admission<'_> {
         let entry = self.peers.entry(id)?;
         let node_id = entry.node_id?;
         let hold = match entry.stage {
-            Stage::Authenticated => self.hold_before_greeting(now, id, entry, node_id),
+            Stage::Authenticated => self.hold_before_greeting(id, entry, node_id),
             Stage::Introduced => self.hold_before_entry(id, entry, node_id),
             Stage::Dialing
             | Stage::Handshaking
@@ -110,6 +109,8 @@ impl Admission<'_> {
             | Stage::Established
             | Stage::Closing { .. } => return None,
         };
+        let waits = |hold: &Option<Instant>| hold.is_none_or(|end| end > now);
+        let hold = hold.filter(waits).map(Decision::Hold);
         Some(self.refuse(now, entry, node_id).or(hold).unwrap_or(Decision::Pass))
     }
 
@@ -132,24 +133,37 @@ impl Admission<'_> {
             .then_some(Decision::Refuse(Refusal::OwnKey, DisconnectReason::ConnectedToSelf))
     }
 
-    fn hold_before_greeting(
-        &self,
-        now: Instant,
-        id: PeerId,
-        entry: &Entry,
-        node_id: NodeId,
-    ) -> Option<Decision> {
+    /// Until when our Hello is held back, if it is; None in place of a moment: until the other connection is settled.
+    fn hold_before_greeting(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Option<Instant>> {
         let end = entry.since.checked_add(self.config.times.hold);
         let mut hold = None;
         for (_, other) in self.peers.with_node(node_id).filter(|(other, _)| *other != id) {
             match other.stage {
                 // A dial of ours that has the right of way and has reached somebody.
                 Stage::Handshaking if self.outranks(other, entry, node_id) => hold = hold.or(Some(end)),
-                // The remote node may be about to take the other one.
-                Stage::Greeted | Stage::Introduced if self.outranks(entry, other, node_id) => {
-                    hold = hold.or(Some(end));
-                }
-                Stage::Greeted | Stage::Introduced => hold = Some(None),
+                // The remote node may be about to take the other one, if it is the remote node.
+                Stage::Greeted if other.is_inbound() != entry.is_inbound() => hold = hold.or(Some(end)),
+                Stage::Introduced => hold = Some(None),
+                Stage::Dialing
+                | Stage::Handshaking
+                | Stage::Greeted
+                | Stage::Authenticated
+                | Stage::Established
+                | Stage::Closing { .. } => {}
+            }
+        }
+        hold
+    }
+
+    /// Until when this waits for one that goes first, which is not for ever: who came in may have lied about who it is.
+    fn hold_before_entry(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Option<Instant>> {
+        let others = self.peers.with_node(node_id).filter(|(other, _)| *other != id).map(|(_, other)| other);
+        let mut hold = None;
+        for other in others.filter(|other| self.outranks(other, entry, node_id)) {
+            match other.stage {
+                Stage::Introduced => hold = Some(None),
+                // Its Hello may be held back at the other end, and then has a way to go.
+                Stage::Greeted => hold = hold.or(Some(entry.since.checked_add(self.config.times.entry_hold))),
                 Stage::Dialing
                 | Stage::Handshaking
                 | Stage::Authenticated
@@ -157,16 +171,7 @@ impl Admission<'_> {
                 | Stage::Closing { .. } => {}
             }
         }
-        let waits = |end: &Option<Instant>| end.is_none_or(|end| end > now);
-        hold.filter(waits).map(Decision::Hold)
-    }
-
-    fn hold_before_entry(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Decision> {
-        let mut others = self.peers.with_node(node_id).filter(|(other, _)| *other != id);
-        let goes_first = |other: &Entry| {
-            matches!(other.stage, Stage::Greeted | Stage::Introduced) && self.outranks(other, entry, node_id)
-        };
-        others.any(|(_, other)| goes_first(other)).then_some(Decision::Hold(None))
+        hold
     }
 
     /// Whether `one` has the right of way over `other`: of two connections in opposite directions the one that was

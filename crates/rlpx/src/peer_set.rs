@@ -31,11 +31,12 @@ pub(crate) enum Stage {
     Dialing,
     /// TCP stands. Of an inbound connection nobody knows yet who it is.
     Handshaking,
-    /// The remote node has proved its key; our Hello is held back.
+    /// The handshake is through; our Hello is held back. Who came in has said who it is: anybody can, and is found out by the
+    /// MAC of its first frame.
     Authenticated,
     /// Our Hello is on its way, so the remote node may take this connection for good at any moment.
     Greeted,
-    /// Both Hellos are through; whether this becomes a peer is not decided.
+    /// Both Hellos are through, so the remote node has proved its key; whether this becomes a peer is not decided.
     Introduced,
     /// A peer.
     Established,
@@ -62,6 +63,8 @@ pub(crate) struct Entry {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Inbound: its auth has come. Whether it proves a key is not known before the work on the curve is done.
     pub(crate) auth_arrived: bool,
+    /// Its Hello has come: it is who it says it is.
+    pub(crate) proved: bool,
     /// The rule by which the server ended it.
     pub(crate) rule: Option<Refusal>,
     /// How it ends, when its task could not say so: it was cut off, or never had one.
@@ -79,6 +82,7 @@ impl Entry {
             node_id: None,
             addresses: vec![from],
             auth_arrived: false,
+            proved: false,
             rule: None,
             end: None,
         }
@@ -94,6 +98,7 @@ impl Entry {
             node_id: Some(remote.node_id()),
             addresses: Vec::new(),
             auth_arrived: false,
+            proved: false,
             rule: None,
             end: None,
         }
@@ -111,7 +116,7 @@ impl Entry {
         self.class().is_closing()
     }
 
-    /// An inbound connection whose sender has proved a key and is no peer yet.
+    /// An inbound connection whose sender has said who it is and is no peer yet.
     pub(crate) fn is_newcomer(&self) -> bool {
         self.class().is_newcomer()
     }
@@ -237,6 +242,13 @@ impl PeerSet {
         self.by_node.insert((node_id, id));
     }
 
+    /// The node at the other end has proved to be who it says it is.
+    pub(crate) fn prove(&mut self, id: PeerId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.proved = true;
+        }
+    }
+
     pub(crate) fn entry(&self, id: PeerId) -> Option<&Entry> {
         self.entries.get(&id)
     }
@@ -276,9 +288,9 @@ impl PeerSet {
         self.all_with_node(node_id).filter(|(_, entry)| !entry.is_closing())
     }
 
-    /// Whether there is anything with the node, be it just ending.
+    /// Whether there is anything with the node, be it just ending. Who comes in and only says that it is the node is not.
     pub(crate) fn involves(&self, node_id: NodeId) -> bool {
-        self.all_with_node(node_id).next().is_some()
+        self.all_with_node(node_id).any(|(_, entry)| entry.proved || !entry.is_inbound())
     }
 
     /// Whether there is a connection with the node, or an attempt at one, that is not ending.

@@ -29,12 +29,15 @@ pub const MAX_EXAMINED: usize = 256;
 /// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
 pub const MAX_HALF_OPEN_PER_SITE: usize = 4;
 
-/// Inbound connections that have authenticated and are no peers yet: a key costs nothing, so one that has proved one
+/// Inbound connections whose handshake is through and that are no peers yet: it costs nothing to say who one is, so who has
 /// must not hold memory without end. When full, the oldest is closed.
 pub const MAX_NEWCOMERS: usize = 1_024;
 
-/// As [`MAX_NEWCOMERS`], of one site (/24, /48), and of one node: two that dial each other have one each way.
-pub const MAX_NEWCOMERS_PER_SOURCE: usize = 4;
+/// As [`MAX_NEWCOMERS`], of one site (/24, /48).
+pub const MAX_NEWCOMERS_PER_SITE: usize = 4;
+
+/// As [`MAX_NEWCOMERS`], of those that say to be one node. Anybody may say so, which must not close the node's own at once.
+pub const MAX_NEWCOMERS_PER_NODE: usize = 16;
 
 /// Bans in force. When full, the one that would end first is dropped: the owner's newest word counts most, and whoever
 /// fills the list with malicious nodes of its own shortens bans by what their ends differ.
@@ -159,6 +162,10 @@ pub struct ServerTimes {
     /// How long one of two simultaneous connections with a node waits for the other before its own Hello. Default: 500 ms,
     /// above any round trip on earth, so that a peer that takes the first of two has answered by then.
     pub hold: Duration,
+    /// How long one of them that has both Hellos waits, before it becomes a peer, for another that goes first and has ours.
+    /// Default: 3.5 s, a hold and a round trip of 3 s: long enough that two nodes never drop both, short enough to be let in
+    /// within the 5 s of a handshake where the other one only says that it is the node.
+    pub entry_hold: Duration,
     /// How long a protocol may refuse messages before its peer is closed. Default: 5 s.
     pub protocol_stall: Duration,
     /// From the order to shut down to the end of the last connection. Default: 4 s.
@@ -242,6 +249,7 @@ impl Default for ServerTimes {
             static_redial: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(120) },
             shortage: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             hold: Duration::from_millis(500),
+            entry_hold: Duration::from_millis(3_500),
             protocol_stall: Duration::from_secs(5),
             shutdown: Duration::from_secs(4),
             ban: Duration::from_secs(24 * 3_600),

@@ -37,9 +37,9 @@ pub enum Event {
         /// The server's rule that ended it; None as above.
         rule: Option<Refusal>,
     },
-    /// A node that had proved its key came in and did not stay.
+    /// Somebody came in, said who it is, and did not stay.
     Refused {
-        /// Who.
+        /// Who it said to be. Anybody can say so: it is proved by the first frame, so not where `end` is of the handshake.
         public_key: PublicKey,
         /// From where.
         address: SocketAddr,

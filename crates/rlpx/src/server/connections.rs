@@ -15,7 +15,7 @@ use crate::{
     peer_set::{Entry, Stage},
     server_config::{
         MAX_DIAL_ADDRESSES, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_NEWCOMERS,
-        MAX_NEWCOMERS_PER_SOURCE,
+        MAX_NEWCOMERS_PER_NODE, MAX_NEWCOMERS_PER_SITE,
     },
 };
 
@@ -124,7 +124,8 @@ impl Server {
         }
     }
 
-    /// The remote node has proved to be `remote`; the session stands at its first stop.
+    /// The handshake is through, and the remote node says to be `remote`; the session stands at its first stop. Who came in has
+    /// still to prove it.
     pub fn handle_authenticated(&mut self, now: Now, id: PeerId, remote: PublicKey) {
         if self.peers.entry(id).is_none_or(|entry| entry.stage != Stage::Handshaking) {
             return;
@@ -151,8 +152,8 @@ impl Server {
         let newcomer = self.peers.entry(id).filter(|entry| entry.is_newcomer())?;
         let ip = newcomer.addresses.first().map(|address| address.ip());
         let site = ip.filter(|ip| self.config.address_policy.counts(*ip)).map(Prefix::site);
-        site.and_then(|site| self.peers.surplus_newcomer_of_site(MAX_NEWCOMERS_PER_SOURCE, site))
-            .or_else(|| self.peers.surplus_newcomer_of_node(MAX_NEWCOMERS_PER_SOURCE, node_id))
+        site.and_then(|site| self.peers.surplus_newcomer_of_site(MAX_NEWCOMERS_PER_SITE, site))
+            .or_else(|| self.peers.surplus_newcomer_of_node(MAX_NEWCOMERS_PER_NODE, node_id))
             .or_else(|| self.peers.surplus_newcomer(MAX_NEWCOMERS))
     }
 
@@ -160,6 +161,7 @@ impl Server {
     pub fn handle_hello(&mut self, now: Now, id: PeerId, shared_count: usize) {
         let Some(entry) = self.peers.entry(id).filter(|entry| entry.stage == Stage::Greeted) else { return };
         let Some(node_id) = entry.node_id else { return };
+        self.peers.prove(id);
         if shared_count == 0 {
             self.refuse(now, id, Refusal::Useless, DisconnectReason::UselessPeer);
         } else {
@@ -183,9 +185,11 @@ impl Server {
             (None, None) => {}
         }
         if let Some(node_id) = entry.node_id {
-            // A second connection that we refused says nothing: the first one's end does.
+            // A second connection that we refused says nothing: the first one's end does. Nor does somebody who has not proved
+            // to be the node.
             let refused = SessionEnd::Local { reason: DisconnectReason::AlreadyConnected, error: None };
-            if !self.peers.has_node(node_id) && *end != refused && !is_starved {
+            let is_the_node = entry.proved || !entry.is_inbound();
+            if is_the_node && !self.peers.has_node(node_id) && *end != refused && !is_starved {
                 let lasted = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
                 let parted = Parted { end, dialed: !entry.is_inbound(), lasted };
                 self.note_parting(now, node_id, &parted);

@@ -269,19 +269,91 @@ fn h11_of_a_site_four_linger_between_key_and_hello_and_the_oldest_goes() {
 }
 
 #[test]
-fn h17_one_key_has_four_connections_that_linger_whatever_its_address() {
+fn h17_sixteen_at_a_time_say_to_be_one_node_and_the_oldest_goes() {
     let mut story = Story::new(ServerConfig::default());
     let first = linger(&mut story, "10.0.0.1", 1).0;
-    for _ in 0..3 {
-        assert_eq!(linger(&mut story, "10.0.0.1", 1).1, []);
+    for _ in 1..16 {
+        assert!(matches!(linger(&mut story, "10.0.0.1", 1).1[..], [Output::Greet(_)]));
     }
-    let (_, outputs) = linger(&mut story, "10.0.0.1", 1);
-    // One of those held back has its turn at once.
-    assert!(
-        matches!(outputs[..], [Output::Disconnect(id, _), Output::Greet(_)] if id == first),
-        "{outputs:?}"
-    );
+    let (last, outputs) = linger(&mut story, "10.0.0.1", 1);
+    assert_eq!(outputs, [Output::Disconnect(first, DisconnectReason::TooManyPeers), Output::Greet(last)]);
     assert_eq!(story.count(Refusal::Unintroduced), 1);
+}
+
+#[test]
+fn h17_a_node_comes_in_at_once_while_others_say_to_be_it() {
+    let mut story = Story::new(ServerConfig::default());
+    for number in 0..3 {
+        linger(&mut story, &far(number), 1);
+    }
+    let (id, outputs) = story.come_in(1);
+    assert_eq!(outputs, [established(id)]);
+    // From now on they are told that it is here.
+    assert_eq!(linger(&mut story, &far(9), 1).1.len(), 1);
+    assert_eq!(story.count(Refusal::AlreadyConnected), 1);
+}
+
+#[test]
+fn h17_a_node_is_dialed_in_time_however_many_say_to_be_it() {
+    let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
+    let (dial, candidate) = (story.dials()[0], candidate(2, "77.0.0.2"));
+    story.fail(dial);
+    // Each is there for a moment, one after the other, and another all the time.
+    for step in 0..60 {
+        let (id, outputs) = linger(&mut story, &far(step), 1);
+        assert_eq!(outputs, [Output::Greet(id)]);
+        story.wait(Duration::from_millis(50));
+        if story
+            .outputs()
+            .iter()
+            .any(|output| matches!(output, Output::Connect { remote, .. } if *remote == key(1)))
+        {
+            // It waits 1 s, and up to a quarter more.
+            assert!((20..=26).contains(&step), "after {step} times 50 ms");
+            linger(&mut story, "77.99.0.1", 2);
+            story.server.handle_candidate(story.now, candidate);
+            assert_eq!(story.dials().len(), 1, "nor is a found node left alone for it");
+            return;
+        }
+        story.close(id, BROKEN);
+    }
+    panic!("it was not dialed");
+}
+
+#[test]
+fn h16_h17_a_dial_gets_through_though_somebody_says_all_the_time_to_be_its_node() {
+    const HOLD: Duration = Duration::from_millis(500);
+    // Of both kinds: whose own dial would go before ours, and after it.
+    let (lower, higher): (Vec<u16>, Vec<u16>) =
+        (1..9).partition(|number| key(*number).node_id() < key(OWN).node_id());
+    for number in [lower[0], higher[0]] {
+        let mut story = Story::new(ServerConfig { static_peers: vec![enode(number)], ..Default::default() });
+        let (id, remote) = story.dials()[0];
+        linger(&mut story, &far(0), number);
+        story.server.handle_connected(story.now, id);
+        story.server.handle_authenticated(story.now, id, remote);
+        let (mut waited, establish) =
+            (Duration::ZERO, Output::Establish { id, static_peer: true, trusted: false });
+        for step in 1.. {
+            // A new one before the last has gone.
+            let outputs = linger(&mut story, &far(step), number).1;
+            if outputs.contains(&establish) {
+                break;
+            }
+            story.wait(HOLD / 10);
+            waited += HOLD / 10;
+            assert!(waited <= HOLD * 8, "still waiting after {waited:?}");
+            let outputs = story.outputs();
+            if outputs.contains(&Output::Greet(id)) {
+                assert_eq!(waited, HOLD);
+                story.server.handle_hello(story.now, id, 1);
+            }
+            if outputs.contains(&establish) {
+                break;
+            }
+        }
+        assert_eq!(story.server.peer_count(), 1);
+    }
 }
 
 #[test]
