@@ -123,13 +123,16 @@ impl PeerTask {
         let running = self.wire.session().is_running();
         let (upload, download) = &self.gates;
         let [held, unread] = [upload, download].map(|gate| gate.as_ref().and_then(Gate::opens_at));
-        let has_room = self.wire.session().has_room() && held.is_none();
+        let has_room = self.wire.session().has_room();
         if let (Some(attached), Some(opens_at)) = (&mut self.attached, held) {
             attached.excuse(opens_at);
         }
-        // One that is open already waits for something else.
-        let waits = held.into_iter().chain(unread).filter(|at| running && *at > now().instant).min();
-        let opens = waits.map(Instant::from_std);
+        let moment = now().instant;
+        let is_open = |opens_at: Option<std::time::Instant>| opens_at.is_some_and(|at| at <= moment);
+        // What has opened since it was tried is tried again, unless it waits for something else.
+        self.busy |= running && ((is_open(held) && has_room) || (is_open(unread) && self.wire.is_spent()));
+        let waits = held.into_iter().chain(unread).filter(|at| running && *at > moment).min();
+        let (opens, has_room) = (waits.map(Instant::from_std), has_room && held.is_none());
         let protocols = async {
             match &mut self.attached {
                 Some(attached) if running => attached.turn(has_room).await,

@@ -114,11 +114,14 @@ impl Frames {
         let _ = self.encode(code, payload, writer);
     }
 
-    /// The code of a body that is coming in, and how long its payload is on the wire, once that can be told.
-    pub(super) fn begun(&self, reader: &ReadBuffer) -> Option<(u64, usize)> {
+    /// The code of a body that is coming in, and how long its payload is on the wire, once that can be told; or that there is
+    /// none.
+    pub(super) fn begun(&self, reader: &ReadBuffer) -> Option<Result<(u64, usize), SessionError>> {
         let (content, len) = self.decoder.begun(reader)?;
-        let (code, code_len) = decode_code(content).ok()?;
-        Some((code, len.saturating_sub(code_len)))
+        match decode_code(content) {
+            Ok((code, code_len)) => Some(Ok((code, len.saturating_sub(code_len)))),
+            Err(error) => (content.len() >= MAX_CODE_LEN).then_some(Err(error)),
+        }
     }
 
     /// How long a payload of at most `limit` bytes is on the wire at most.

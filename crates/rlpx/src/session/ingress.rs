@@ -104,7 +104,7 @@ impl Session {
             return Ok(());
         };
         match frames.begun(&self.ingress.buffer) {
-            Some((code, len)) => frames.check(len, self.limit(code)?),
+            Some(begun) => begun.and_then(|(code, len)| frames.check(len, self.limit(code)?)),
             None => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 use super::{Live, ServerTask};
 use crate::{
     SessionEnd, SessionError,
-    driver::{event::Event, now, orders::Report},
+    driver::{builder::MAX_REPORTS, event::Event, now, orders::Report},
     peer::PeerId,
 };
 
@@ -64,8 +64,9 @@ impl ServerTask {
                 None => return,
             },
         };
-        // What it reported before comes first.
-        while let Ok((id, report)) = self.intake.reports.try_recv() {
+        // What it reported before comes first, and is among as many as can wait.
+        for _ in 0..MAX_REPORTS {
+            let Ok((id, report)) = self.intake.reports.try_recv() else { break };
             self.handle_report(id, report);
         }
         let Some(live) = self.live.remove(&id) else { return };

@@ -306,6 +306,21 @@ fn f03_a_frame_over_what_its_own_message_can_take_is_refused_once_its_code_is_th
 }
 
 #[test]
+fn f03_a_long_frame_without_a_code_is_refused_as_soon_as_that_can_be_told() {
+    let now = start();
+    // A list, a number of nine bytes, one that is longer than it need be.
+    for first in [0xc1, 0x89, 0x82] {
+        let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
+        let mut frame = peer.frame(16, &vec![0; 1 << 20]);
+        // The cipher adds a stream to what it is given: so it is `first` that comes out.
+        frame[32] ^= 16 ^ first;
+        let read = end.read(now, &frame);
+        assert!(read < 128 * 1024, "{first:#x}: {read} bytes were taken");
+        assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+    }
+}
+
+#[test]
 fn f10_malformed_blocks_are_refused() {
     let now = start();
     let blocks: [(&str, &[u8]); 12] = [
