@@ -1,5 +1,6 @@
 //! Connections without sockets, for tests: two sessions with a wire between them ([`SessionPair`]), and a peer that shakes
 //! hands as it should and then sends what a test likes ([`ScriptedPeer`]). Feature `testing`, for `[dev-dependencies]`.
+//! With tokio, two protocols that talk to each other are a [`ProtocolPair`].
 //! Nothing here is secret or random: keys and all that is drawn follow from seeds.
 
 mod pair;
@@ -16,6 +17,8 @@ use rand::{SeedableRng, rngs::ChaCha20Rng};
 pub use pair::{End, SessionPair};
 pub use scripted::{Role, ScriptedPeer};
 
+#[cfg(feature = "tokio")]
+pub use crate::driver::ProtocolPair;
 use crate::{HandshakeError, Session, ecies};
 
 /// Runs the operations of a job, in order, with one node's key.

@@ -260,7 +260,7 @@ impl ServerBuilder {
     }
 }
 
-fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalCapability>, ConfigError> {
+pub(super) fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalCapability>, ConfigError> {
     let mut capabilities: Vec<LocalCapability> = Vec::new();
     for protocol in protocols {
         let text = || protocol.name().to_owned();

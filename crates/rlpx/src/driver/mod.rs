@@ -25,6 +25,8 @@ mod orders;
 mod peer_task;
 mod pool;
 mod protocol;
+#[cfg(feature = "testing")]
+mod protocol_pair;
 mod queue;
 mod sealer;
 mod server_task;
@@ -57,6 +59,8 @@ pub use self::book::BookError;
 use self::intake::Command;
 #[cfg(feature = "nat")]
 pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
+#[cfg(feature = "testing")]
+pub use self::protocol_pair::ProtocolPair;
 pub use self::{
     builder::ServerBuilder,
     config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},

@@ -44,6 +44,12 @@ impl Sealer {
         Arc::new(Self { waiting: Mutex::default(), next: AtomicU64::new(0), lanes: keccak_lanes() })
     }
 
+    /// One for a single connection: there is nobody to share the work with.
+    #[cfg(feature = "testing")]
+    pub(super) fn alone() -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), next: AtomicU64::new(0), lanes: 1 })
+    }
+
     /// Whether several jobs at once take less time than one after the other.
     pub(super) const fn is_worth_it(&self) -> bool {
         self.lanes > 1
