@@ -150,7 +150,7 @@ impl NodeBuilder {
     #[must_use]
     pub const fn max_peers(mut self, count: usize) -> Self {
         self.server.max_peers = count;
-        self.server.no_discovered_dials = count == 0;
+        self.server.slots.no_discovered_dials = count == 0;
         self
     }
 

@@ -163,7 +163,8 @@ async fn a_restarted_node_finds_its_peer_without_discovery() {
     let times = rlpx::ServerTimes { book, ..Default::default() };
     let config = || rlpx::ServerConfig { times: times.clone(), ..Default::default() };
     // The other dials nobody, so that the first is the one who has reached it.
-    let passive = rlpx::ServerConfig { no_discovered_dials: true, ..Default::default() };
+    let slots = rlpx::Slots { no_discovered_dials: true, ..Default::default() };
+    let passive = rlpx::ServerConfig { slots, ..Default::default() };
     let other = on_chain(61, 1_700_000_000).server_config(passive).start().await.unwrap();
     let first = on_chain(62, 1_700_000_000).server_config(config()).address_book(&path);
     let first = first.bootnodes([other.enode()]).start().await.unwrap();

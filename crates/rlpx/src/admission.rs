@@ -1,7 +1,7 @@
 //! Who is let in: go-ethereum's checks in its order (`p2p/server.go`), and one session where two nodes dial each other.
 //! go-ethereum keeps the connection it finishes first, so our Hello is out on one connection with a node and the other is held
 //! before it. Of two, that dialed by the node with the lower id goes first: the other is not let in while it has our Hello,
-//! so never are both dropped. All holds have an end ([`hold`](crate::ServerTimes::hold), `entry_hold`), and none is between
+//! so never are both dropped. All holds have an end ([`HoldTimes`](crate::HoldTimes)), and none is between
 //! two that came in: who came in has said who it is, and proves it by its Hello alone. Facts are `peer_set`'s, orders `server`'s.
 
 use std::{collections::BTreeSet, time::Instant};
@@ -135,7 +135,7 @@ impl Admission<'_> {
 
     /// Until when our Hello is held back, if it is; None in place of a moment: until the other connection is settled.
     fn hold_before_greeting(&self, id: PeerId, entry: &Entry, node_id: NodeId) -> Option<Option<Instant>> {
-        let end = entry.since.checked_add(self.config.times.hold);
+        let end = entry.since.checked_add(self.config.times.hold.greeting);
         let mut hold = None;
         for (_, other) in self.peers.with_node(node_id).filter(|(other, _)| *other != id) {
             match other.stage {
@@ -163,7 +163,7 @@ impl Admission<'_> {
             match other.stage {
                 Stage::Introduced => hold = Some(None),
                 // Its Hello may be held back at the other end, and then has a way to go.
-                Stage::Greeted => hold = hold.or(Some(entry.since.checked_add(self.config.times.entry_hold))),
+                Stage::Greeted => hold = hold.or(Some(entry.since.checked_add(self.config.times.hold.entry))),
                 Stage::Dialing
                 | Stage::Handshaking
                 | Stage::Authenticated

@@ -109,6 +109,7 @@ impl ServerConfig {
     /// The first [`Contradiction`].
     pub fn check(&self, listens: bool, finds: bool) -> Result<(), Contradiction> {
         self.check_peers()?;
+        self.timeouts.check()?;
         self.rates.check()?;
         if self.memory_budget < BUDGET_RESERVE {
             return Err(Contradiction::MemoryTooLow { found: self.memory_budget });
@@ -129,7 +130,7 @@ impl ServerConfig {
             ("max_dials", self.max_dials),
         ];
         match slots.iter().find(|(_, count)| *count == 0) {
-            Some((setting, _)) if finds && !self.no_discovered_dials => {
+            Some((setting, _)) if finds && !self.slots.no_discovered_dials => {
                 Err(Contradiction::CandidatesWithoutSlots { setting })
             }
             Some(_) | None => self.check_times(),
@@ -262,7 +263,7 @@ mod tests {
                     max_peers: 0,
                     static_peers: static_peers.clone(),
                     trusted: vec![key.node_id()],
-                    no_discovered_dials: true,
+                    slots: Slots { no_discovered_dials: true, ..Slots::default() },
                     ..config()
                 },
                 "",
@@ -279,7 +280,13 @@ mod tests {
                 ServerConfig { slots: slots(Some(50), None), ..config() },
                 "max_outbound is 0, but nodes are found to be dialed: raise max_outbound, or set no_discovered_dials",
             ),
-            (ServerConfig { slots: slots(Some(50), None), no_discovered_dials: true, ..config() }, ""),
+            (
+                ServerConfig {
+                    slots: Slots { no_discovered_dials: true, ..slots(Some(50), None) },
+                    ..config()
+                },
+                "",
+            ),
             (
                 ServerConfig { max_pending: 0, ..config() },
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",

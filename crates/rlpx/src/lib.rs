@@ -150,7 +150,7 @@ pub use peer::{PeerId, PeerInfo};
 pub use race::{ATTEMPT_DELAY, Race};
 pub use server::CommandError;
 pub use server_config::{
-    MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,
+    HoldTimes, MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,
     PEERS_PER_PROTECTED, RateLimits, RedialTimes, RotationTimes, ServerConfig, ServerTimes, Slots,
 };
 pub use standing::Verdict;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use identity::{AddressPolicy, Enode, NetList, NodeId};
 
-use crate::{address_book::BookTimes, config::MEMORY_BUDGET};
+use crate::{
+    address_book::BookTimes,
+    config::{MEMORY_BUDGET, Timeouts},
+};
 
 /// Static peers of one node. Adding more is refused.
 pub const MAX_STATIC_PEERS: usize = 1_024;
@@ -97,8 +100,6 @@ pub struct ServerConfig {
     pub max_pending: usize,
     /// Dials under way. Default: 30 (go-ethereum 50).
     pub max_dials: usize,
-    /// Dial nobody but static peers. Default: false.
-    pub no_discovered_dials: bool,
     /// The networks to accept from and to dial. Default: all.
     pub net_restrict: NetList,
     /// Which addresses are counted against limits by address.
@@ -114,6 +115,8 @@ pub struct ServerConfig {
     pub rates: RateLimits,
     /// The intervals.
     pub times: ServerTimes,
+    /// The waits of each session.
+    pub timeouts: Timeouts,
 }
 
 /// How a server's slots are shared between peers that come in and peers that are dialed.
@@ -125,6 +128,8 @@ pub struct Slots {
     pub max_inbound: Option<usize>,
     /// Peers that may be dialed, in place of the share that `dial_ratio` gives. Default: None.
     pub max_outbound: Option<usize>,
+    /// Dial nobody but static peers. Default: false.
+    pub no_discovered_dials: bool,
 }
 
 /// The most bytes per second over TCP, each at least [`MIN_RATE`]; what is not used can be made up for within a second.
@@ -159,13 +164,8 @@ pub struct ServerTimes {
     pub static_redial: RedialTimes,
     /// How long all dials pause when this system has no port, file handle or memory for another. Default: 1 s to 30 s.
     pub shortage: RedialTimes,
-    /// How long one of two simultaneous connections with a node waits for the other before its own Hello. Default: 500 ms,
-    /// above any round trip on earth, so that a peer that takes the first of two has answered by then.
-    pub hold: Duration,
-    /// How long one of them that has both Hellos waits, before it becomes a peer, for another that goes first and has ours.
-    /// Default: 3.5 s, a hold and a round trip of 3 s: long enough that two nodes never drop both, short enough to be let in
-    /// within the 5 s of a handshake where the other one only says that it is the node.
-    pub entry_hold: Duration,
+    /// How long one of two simultaneous connections with a node waits for the other.
+    pub hold: HoldTimes,
     /// How long a protocol may refuse messages before its peer is closed. Default: 5 s.
     pub protocol_stall: Duration,
     /// From the order to shut down to the end of the last connection. Default: 4 s.
@@ -185,6 +185,18 @@ pub struct RedialTimes {
     pub first: Duration,
     /// The longest.
     pub max: Duration,
+}
+
+/// How long one of two simultaneous connections with a node waits for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldTimes {
+    /// Before its own Hello. Default: 500 ms, above any round trip on earth, so that a peer that takes the first of two has
+    /// answered by then.
+    pub greeting: Duration,
+    /// With both Hellos, before it becomes a peer, for another that goes first and has ours. Default: 3.5 s, the other hold and
+    /// a round trip of 3 s: long enough that two nodes never drop both, short enough to be let in within the 5 s of a
+    /// handshake where the other one only says that it is the node.
+    pub entry: Duration,
 }
 
 /// When one of the peers of a full server makes room for another (go-ethereum `eth/dropper.go`).
@@ -221,7 +233,6 @@ impl Default for ServerConfig {
             slots: Slots::default(),
             max_pending: 50,
             max_dials: 30,
-            no_discovered_dials: false,
             net_restrict: NetList::default(),
             address_policy: AddressPolicy::default(),
             static_peers: Vec::new(),
@@ -229,13 +240,20 @@ impl Default for ServerConfig {
             memory_budget: MEMORY_BUDGET,
             rates: RateLimits::default(),
             times: ServerTimes::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
 
 impl Default for Slots {
     fn default() -> Self {
-        Self { dial_ratio: 3, max_inbound: None, max_outbound: None }
+        Self { dial_ratio: 3, max_inbound: None, max_outbound: None, no_discovered_dials: false }
+    }
+}
+
+impl Default for HoldTimes {
+    fn default() -> Self {
+        Self { greeting: Duration::from_millis(500), entry: Duration::from_millis(3_500) }
     }
 }
 
@@ -248,8 +266,7 @@ impl Default for ServerTimes {
             unsuitable: Duration::from_secs(3_600),
             static_redial: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(120) },
             shortage: RedialTimes { first: Duration::from_secs(1), max: Duration::from_secs(30) },
-            hold: Duration::from_millis(500),
-            entry_hold: Duration::from_millis(3_500),
+            hold: HoldTimes::default(),
             protocol_stall: Duration::from_secs(5),
             shutdown: Duration::from_secs(4),
             ban: Duration::from_secs(24 * 3_600),

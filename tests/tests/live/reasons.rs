@@ -312,7 +312,9 @@ const BY_US: [(DisconnectReason, &str, Rule); 8] = [
     // Sooner than geth misses our Status (5 s) and pings (15 s).
     (DisconnectReason::ReadTimeout, PARTED, |[geth, _], secret| {
         let timeouts = Timeouts { read: Duration::from_millis(500), ..Timeouts::default() };
-        let ours = Lone::start(secret, Picky::new(), |server| server.timeouts(timeouts));
+        let ours = Lone::start(secret, Picky::new(), |server| {
+            server.config(ServerConfig { timeouts, ..ServerConfig::default() })
+        });
         geth.admin_add_peer(&ours.enode)?;
         Ok(ours)
     }),

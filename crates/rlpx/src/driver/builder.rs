@@ -40,7 +40,7 @@ use super::{
     trim::trim_buffers,
 };
 use crate::{
-    BookEntry, BufferPool, CapabilityName, CommandError, LocalCapability, SessionConfig, Timeouts,
+    BookEntry, BufferPool, CapabilityName, CommandError, LocalCapability, SessionConfig,
     dialer::Candidate,
     server::{self, ServerCounts},
     server_config::{MAX_GRACEFUL_CLOSERS, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
@@ -103,7 +103,6 @@ pub struct ServerBuilder {
     doors: Vec<Door>,
     protocols: Vec<Arc<dyn Protocol>>,
     config: ServerConfig,
-    timeouts: Timeouts,
     candidates: Option<Pin<Box<dyn Stream<Item = Candidate> + Send>>>,
     book: Option<Book>,
 }
@@ -116,7 +115,6 @@ impl ServerBuilder {
             doors: Vec::new(),
             protocols: Vec::new(),
             config: ServerConfig::default(),
-            timeouts: Timeouts::default(),
             candidates: None,
             book: None,
         }
@@ -152,17 +150,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Limits, static and trusted peers, intervals.
+    /// Limits, static and trusted peers, intervals and waits.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> Self {
         self.config = config;
-        self
-    }
-
-    /// The waits of each session.
-    #[must_use]
-    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
         self
     }
 
@@ -192,7 +183,6 @@ impl ServerBuilder {
         let capabilities = capabilities(&self.protocols)?;
         check_peers(&self.config, &self.curve)?;
         self.config.check(!self.doors.is_empty(), self.candidates.is_some())?;
-        self.timeouts.check()?;
         if self.doors.len() > MAX_LISTENERS {
             return Err(ConfigError::Listeners { found: self.doors.len() });
         }
@@ -203,7 +193,7 @@ impl ServerBuilder {
         let public_key = self.curve.node_key().public_key();
         let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
         session.hello.listen_port = local_addrs.first().map_or(0, SocketAddr::port);
-        session.timeouts = self.timeouts;
+        session.timeouts = self.config.timeouts;
         session.buffers = BufferPool::new();
 
         let node_info = NodeInfo {

@@ -23,7 +23,7 @@ impl Server {
 
     /// Free slots for dials to candidates: twice as many as peers are missing, since half of all dials fail.
     pub(super) fn dial_slots(&self, now: Now) -> usize {
-        if self.shutting_down || self.config.no_discovered_dials || self.is_full() {
+        if self.shutting_down || self.config.slots.no_discovered_dials || self.is_full() {
             return 0;
         }
         self.dial_capacity(now).saturating_sub(self.peers.dialing())

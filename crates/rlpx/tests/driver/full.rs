@@ -96,8 +96,8 @@ async fn s06_with_all_ways_full_at_once_commands_are_answered_peers_served_and_a
     let (stage, links, answered) = (Stage::new(), Arc::default(), Arc::default());
     let key = stage.key();
     let times = ServerTimes { protocol_stall: 12 * STILL, ..quick().times };
-    let builder = stage.builder(&key, listener().await).config(ServerConfig { times, ..quick() });
-    let builder = builder.timeouts(patient());
+    let builder =
+        stage.builder(&key, listener().await).config(ServerConfig { times, timeouts: patient(), ..quick() });
     let builder = builder.protocol(Arc::new(echo("echo"))).protocol(Arc::new(clogged(&links)));
     // Its events are never read.
     let mut node = stage.start(key, builder);

@@ -150,7 +150,8 @@ async fn h14_a_target_that_accepts_and_says_nothing_is_given_up_in_time() {
     let stage = Stage::new();
     let (key, tarpit) = (stage.key(), listener().await);
     let timeouts = Timeouts { handshake: Duration::from_millis(300), ..Timeouts::default() };
-    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
+    let builder = builder.config(ServerConfig { timeouts, ..quick() });
     let mut node = stage.start(key, builder);
     let address = tarpit.local_addr().unwrap();
     let endpoint = Endpoint { ip: address.ip(), udp: 0, tcp: address.port() };

@@ -331,7 +331,7 @@ async fn h13_the_second_connection_of_a_host_is_closed_without_a_word() {
     let mut tool = stage.tool(&node).await;
     ask_echo(&mut tool, b"first").await;
     let mut second = TcpStream::connect(node.server.local_addr().unwrap()).await.unwrap();
-    assert_eq!(within(read_to_end(&mut second)).await, []);
+    assert_eq!(within(read_to_end(&mut second)).await, b"");
     assert_eq!(node.refused(Refusal::Throttled), 1);
 }
 
@@ -340,7 +340,8 @@ async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_w
     let stage = Stage::new();
     let key = stage.key();
     let timeouts = Timeouts { handshake: Duration::from_millis(300), ..Timeouts::default() };
-    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
+    let builder = builder.config(ServerConfig { timeouts, ..quick() });
     let node = stage.start(key, builder);
     let address = node.server.local_addr().unwrap();
     // Of the form before EIP-8: 307 bytes of ciphertext, so that the first two are any size.
@@ -359,7 +360,7 @@ async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_w
         if !greeting.is_empty() {
             write(&mut stream, greeting).await;
         }
-        assert_eq!(within(read_to_end(&mut stream)).await, [], "{greeting:?}");
+        assert_eq!(within(read_to_end(&mut stream)).await, b"", "{greeting:?}");
     }
     let rejects = &node.server.counters().rejects;
     assert_eq!((rejects.count(Reject::HandshakeTimeout), rejects.count(Reject::HandshakeSize)), (3, 3));

@@ -29,9 +29,9 @@ fn passed(since: Instant) -> Duration {
 async fn limited(stage: &Stage, rates: RateLimits, stall: Duration, timeouts: Timeouts) -> Node {
     let key = stage.key();
     let times = ServerTimes { protocol_stall: stall, ..quick().times };
-    let config = ServerConfig { rates, times, ..quick() };
+    let config = ServerConfig { rates, times, timeouts, ..quick() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
-    stage.start(key, builder.config(config).timeouts(timeouts))
+    stage.start(key, builder.config(config))
 }
 
 /// Bytes that do not compress.

@@ -4,9 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rlpx::{ProtocolVersion, Timeouts, Volume, protocol};
+use rlpx::{ProtocolVersion, ServerConfig, Timeouts, Volume, protocol};
 
-use crate::support::{Stage, ask_echo, echo, listener, within};
+use crate::support::{Stage, ask_echo, echo, listener, quick, within};
 
 /// Asks again until it is so: what is waited for comes by itself, and within the limit of `within`.
 async fn until(is_so: impl Fn() -> bool) {
@@ -23,7 +23,8 @@ async fn a_peers_information_tells_round_trips_bytes_and_messages() {
     let stage = Stage::new();
     let key = stage.key();
     let timeouts = Timeouts { ping: Duration::from_millis(100), ..Timeouts::default() };
-    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).timeouts(timeouts);
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
+    let builder = builder.config(ServerConfig { timeouts, ..quick() });
     let mut node = stage.start(key, builder);
     let mut tool = stage.tool(&node).await;
     let info = node.connected().await;

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use identity::{CurvePool, Endpoint, Enode, NodeKey, PublicKey};
 use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
-    Candidate, CapabilityName, ConnectError, Connection, Event, EventStream, LocalCapability, Message,
-    PeerInfo, Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig,
+    Candidate, CapabilityName, ConnectError, Connection, Event, EventStream, HoldTimes, LocalCapability,
+    Message, PeerInfo, Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig,
     ServerTimes, SessionConfig, SessionEnd, protocol,
 };
 use tokio::{net::TcpListener, time::timeout};
@@ -168,7 +168,7 @@ pub(crate) async fn listener() -> TcpListener {
 pub(crate) fn quick() -> ServerConfig {
     let times = ServerTimes {
         static_redial: RedialTimes { first: Duration::from_millis(20), max: Duration::from_millis(200) },
-        hold: Duration::from_millis(200),
+        hold: HoldTimes { greeting: Duration::from_millis(200), ..HoldTimes::default() },
         ..ServerTimes::default()
     };
     ServerConfig { times, ..ServerConfig::default() }

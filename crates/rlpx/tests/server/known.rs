@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use identity::PublicKey;
 use rlpx::{
     BookChanges, BookEntry, BookTimes, DisconnectReason, PeerId, Refusal, ServerConfig, ServerTimes,
-    SessionEnd, SessionError, Verdict, server::Output,
+    SessionEnd, SessionError, Slots, Verdict, server::Output,
 };
 
 use crate::story::{BROKEN, Story, candidate, enode, far, key, next_dial};
@@ -216,7 +216,10 @@ fn static_peers_are_the_owners_to_remember_and_banned_nodes_nobodys() {
     story.wait(Duration::from_secs(3_600));
     assert_eq!((stores(&mut story), story.server.known_count()), (vec![], 0));
     let book = book_after(&[(2, "77.0.2.1", 5), (3, "77.0.3.1", 5)]);
-    let mut story = Story::new(ServerConfig { no_discovered_dials: true, ..Default::default() });
+    let mut story = Story::new(ServerConfig {
+        slots: Slots { no_discovered_dials: true, ..Default::default() },
+        ..Default::default()
+    });
     story.server.open_book(story.now, book);
     assert_eq!((story.dials(), story.server.known_count()), (vec![], 2), "dials nobody but static peers");
     story.server.ban(story.now, key(2).node_id().into(), Duration::from_secs(60)).unwrap();

@@ -38,8 +38,7 @@ fn rotations(story: &mut Story, limit: Duration) -> Vec<(Duration, PeerId)> {
 fn full(seed: u64, inbound: usize, config: ServerConfig) -> (Story, Vec<PeerId>) {
     let config = ServerConfig {
         max_peers: inbound,
-        slots: Slots { max_inbound: Some(inbound), ..Default::default() },
-        no_discovered_dials: true,
+        slots: Slots { max_inbound: Some(inbound), no_discovered_dials: true, ..Default::default() },
         ..config
     };
     let mut story = Story::new(config.clone());
