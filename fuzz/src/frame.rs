@@ -29,7 +29,7 @@ use crate::{
 
 /// The peer speaks version 4 of the base protocol: nothing is compressed.
 pub const PLAIN: u8 = 1;
-/// The session under test dialled; otherwise it was dialled.
+/// The session under test dialed; otherwise it was dialed.
 pub const DIALLED: u8 = 2;
 /// The peer has not said Hello.
 pub const UNGREETED: u8 = 4;

@@ -45,7 +45,7 @@ impl Node {
     }
 }
 
-/// The node that dials in EIP-8, and the one that is dialled.
+/// The node that dials in EIP-8, and the one that is dialed.
 pub(crate) fn nodes() -> &'static [Node; 2] {
     static NODES: OnceLock<[Node; 2]> = OnceLock::new();
     NODES.get_or_init(|| [Node::new(KEYS[0], KEYS[2]), Node::new(KEYS[1], KEYS[3])])

@@ -144,7 +144,12 @@ impl FromStr for Nat {
                 .parse()
                 .map(Self::ExtIp)
                 .map_err(|_| format!("{ip:?} is not an IP address: write extip:IP")),
-            _ => text.parse().map(Self::Ask).map_err(|error: NatMethodError| error.to_string()),
+            _ => text.parse().map(Self::Ask).map_err(|error| match error {
+                NatMethodError::Unknown(text) => format!(
+                    "{text:?} is no way through a NAT: write none, any, upnp, pmp, pcp, stun or extip:IP"
+                ),
+                NatMethodError::Target { .. } => error.to_string(),
+            }),
         }
     }
 }

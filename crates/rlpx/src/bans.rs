@@ -30,6 +30,13 @@ impl From<NodeId> for BanTarget {
     }
 }
 
+impl From<IpAddr> for BanTarget {
+    /// The host: a /32 or a /64.
+    fn from(ip: IpAddr) -> Self {
+        Self::Addresses(Prefix::host(ip))
+    }
+}
+
 impl From<Prefix> for BanTarget {
     fn from(prefix: Prefix) -> Self {
         Self::Addresses(prefix)

@@ -366,6 +366,8 @@ impl SessionEnd {
     }
 }
 
+impl std::error::Error for SessionEnd {}
+
 impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

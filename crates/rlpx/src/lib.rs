@@ -1,5 +1,58 @@
 //! RLPx: encrypted TCP transport, frames, the base protocol, peers, server and dialer.
 //!
+//! [`Server`] is a node's layer of peers: it listens and dials, keeps as many peers as it should, and serves each
+//! [`Protocol`] that it is given. Here two of them have one that echoes:
+//!
+//! ```
+//! use std::{net::Ipv4Addr, sync::Arc};
+//!
+//! use bytes::Bytes;
+//! use rand::{rand_core::UnwrapErr, rngs::SysRng};
+//! use rlpx::{
+//!     Event, ProtocolVersion, Server, ServerConfig,
+//!     identity::{CurvePool, Enode, Host, NodeKey},
+//!     protocol,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! const V1: ProtocolVersion = ProtocolVersion { version: 1, message_count: 2 };
+//! // Threads for the work on the curve, which as many servers share as there are.
+//! let curves = CurvePool::for_this_machine();
+//! let start = || {
+//!     let echo = protocol("echo", [V1], |peer, mut messages| async move {
+//!         while let Some(message) = messages.next().await {
+//!             if peer.send(1, message.payload).await.is_err() {
+//!                 return;
+//!             }
+//!         }
+//!     });
+//!     let key = Arc::new(NodeKey::generate(&mut UnwrapErr(SysRng)));
+//!     // All limits and times, with their defaults.
+//!     let config = ServerConfig { max_peers: 10, ..ServerConfig::default() };
+//!     let listens = (Ipv4Addr::LOCALHOST, 0).into();
+//!     Server::builder(curves.handle(key)).listen(listens).protocol(echo).config(config).start()
+//! };
+//! let (ours, theirs) = (start()?, start()?);
+//! let mut events = ours.events();
+//! let (public_key, tcp) = (theirs.node_info().public_key, theirs.local_addr().map_or(0, |at| at.port()));
+//! ours.add_peer(Enode { public_key, host: Host::Ip(Ipv4Addr::LOCALHOST.into()), tcp, udp: 0 }).await?;
+//! let Some(Event::PeerConnected(peer)) = events.next().await else { panic!("it is there") };
+//! assert_eq!((peer.public_key, peer.shared.len(), ours.peer_count()), (public_key, 1, 1));
+//! ours.shutdown().await;
+//! let end = events.next().await;
+//! assert!(matches!(end, Some(Event::PeerDisconnected { .. })), "{end:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tokio` (default) | all that has sockets and tasks: [`Server`], [`Connection`], [`Protocol`] |
+//! | `nat` (default) | [`Nat`]: ports mapped by UPnP, NAT-PMP and PCP, the address from outside by STUN |
+//! | `address-book` (default) | [`ServerBuilder::address_book`]: nodes that served, in a file |
+//! | `testing` | two sessions or two protocols without sockets, and peers that send what a test likes |
+//!
 //! [`Session`] is the machine of one connection: bytes in, bytes out, and outputs to act on; it knows no socket and no
 //! clock. Two of them, driven by hand without a runtime:
 //!
@@ -120,6 +173,8 @@ pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };
 pub use frame::SealJob;
+/// Keys, ids, endpoints, records and the pool for work on the curve: what this crate's functions take and give.
+pub use identity;
 pub use message::{Message, SharedMessage};
 pub use p2p::{DisconnectReason, Hello};
 pub use reject::Reject;

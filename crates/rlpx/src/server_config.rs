@@ -104,7 +104,7 @@ pub struct ServerConfig {
     pub net_restrict: NetList,
     /// Which addresses are counted against limits by address.
     pub address_policy: AddressPolicy,
-    /// Peers to keep a connection to, whatever else happens. At most [`MAX_STATIC_PEERS`].
+    /// Peers to keep a connection to, while there is room for them (the trusted ones always) and no ban. At most [`MAX_STATIC_PEERS`].
     pub static_peers: Vec<Enode>,
     /// Peers that skip the limits on their number. At most [`MAX_TRUSTED_PEERS`].
     pub trusted: Vec<NodeId>,
@@ -183,7 +183,7 @@ pub struct ServerTimes {
 pub struct RedialTimes {
     /// The first delay.
     pub first: Duration,
-    /// The longest.
+    /// The longest, to which up to a quarter is added at random, as to all.
     pub max: Duration,
 }
 

@@ -155,7 +155,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The side that dialled `remote` and is now connected. Jobs go in `lane`; `rng` gives nonce, counter block and
+    /// The side that dialed `remote` and is now connected. Jobs go in `lane`; `rng` gives nonce, counter block and
     /// padding, and must be the operating system's.
     pub fn initiator(
         now: Now,

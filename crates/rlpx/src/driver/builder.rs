@@ -145,8 +145,8 @@ impl ServerBuilder {
 
     /// Offers a protocol.
     #[must_use]
-    pub fn protocol(mut self, protocol: Arc<dyn Protocol>) -> Self {
-        self.protocols.push(protocol);
+    pub fn protocol(mut self, protocol: impl Protocol) -> Self {
+        self.protocols.push(Arc::new(protocol));
         self
     }
 

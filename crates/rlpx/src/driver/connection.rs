@@ -19,7 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Messages that are kept while something is sent. When they are as many, nothing more is read until they are taken.
 const MAX_INBOX: usize = 64;
 
-/// An established session with one node. Dropping it closes the socket without a word.
+/// An established session with one node, for tools. It has no task: Pings are answered while it is asked for something, so one
+/// that is left alone is closed by its peer. Dropping it closes the socket without a word.
 pub struct Connection {
     wire: Wire,
     hello: Hello,

@@ -57,8 +57,9 @@ impl Exit {
         Self { order: OnceLock::new(), given: Notify::new(), refusals, reports }
     }
 
-    fn report(&self, peer_id: PeerId, verdict: Verdict) {
-        let _ = self.reports.try_send((peer_id, Report::Verdict(verdict)));
+    /// Whether the server hears of it.
+    fn report(&self, peer_id: PeerId, verdict: Verdict) -> bool {
+        self.reports.try_send((peer_id, Report::Verdict(verdict))).is_ok()
     }
 
     /// The first order counts.
@@ -147,10 +148,12 @@ impl Link {
         self.0.live.describe(self.0.seat, details);
     }
 
-    /// Says how the peer serves, as [`Server::report`](crate::Server::report) does. An opinion and no order: it is lost
-    /// while the server is behind.
+    /// Says how the peer serves, as [`Server::report`](crate::Server::report) does. While the server is behind an opinion is
+    /// lost; of a malicious peer the ban is, and it goes all the same.
     pub fn report(&self, verdict: Verdict) {
-        self.0.exit.report(self.0.peer_id, verdict);
+        if !self.0.exit.report(self.0.peer_id, verdict) && verdict == Verdict::Malicious {
+            self.disconnect(DisconnectReason::SubprotocolError);
+        }
     }
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.

@@ -114,7 +114,7 @@ impl Server {
         Connection::open(curve, config, address, remote).await
     }
 
-    /// Keeps a connection to a node from now on.
+    /// Keeps a connection to a node from now on: while there is room for it, unless it is trusted too.
     ///
     /// # Errors
     /// [`CommandError`] when the node is this one, has no TCP port, the list is full, or the server has shut down.
@@ -197,7 +197,7 @@ impl Server {
         self.0.peer_count.load(Ordering::Relaxed)
     }
 
-    /// This node, as others see it.
+    /// This node: what its Hello says, its limits, and the addresses that it listens at.
     pub fn node_info(&self) -> &NodeInfo {
         &self.0.node_info
     }
@@ -217,7 +217,7 @@ impl Server {
         &self.0.counts
     }
 
-    /// Says goodbye to every peer with reason 8 and ends; done within 5 s. Waits for the end also when someone else
+    /// Says goodbye to every peer with reason 8 and ends; done within 5 s, by default. Waits for the end also when someone else
     /// asked for it.
     pub async fn shutdown(&self) {
         // Closed: it has ended already.

@@ -45,13 +45,40 @@ pub trait Protocol: Send + Sync + 'static {
         None
     }
 
-    /// Entries for the node's own record: keys with RLP values. Asked again now and then. Default: none.
+    /// Entries for the node's own record: keys with RLP values. Default: none. A server keeps no record: whoever does asks
+    /// again now and then, as `devp2p::Node` every 10 s.
     fn enr_entries(&self) -> Vec<(String, Bytes)> {
         Vec::new()
     }
 
     /// A peer that shares `version` has connected.
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession>;
+}
+
+impl<P: Protocol + ?Sized> Protocol for Arc<P> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn versions(&self) -> &[ProtocolVersion] {
+        (**self).versions()
+    }
+
+    fn max_message_len(&self) -> usize {
+        (**self).max_message_len()
+    }
+
+    fn wants(&self, record: Option<&Enr>) -> Option<bool> {
+        (**self).wants(record)
+    }
+
+    fn enr_entries(&self) -> Vec<(String, Bytes)> {
+        (**self).enr_entries()
+    }
+
+    fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {
+        (**self).connect(peer, version, link)
+    }
 }
 
 /// What each protocol says to a node with this record, or without one. Of one that panics at a stranger's record nothing is
@@ -82,7 +109,8 @@ pub trait ProtocolSession: Send {
     /// The reason to disconnect the peer with.
     fn handle_message(&mut self, code: u64, payload: Bytes) -> Result<(), DisconnectReason>;
 
-    /// A message of `len` payload bytes, put out through the link, has been written to the socket: its credit is back.
+    /// A message of `len` payload bytes, put out through the link, has been written to the socket, or proved too long for a
+    /// frame once it was compressed: its credit is back.
     fn handle_sent(&mut self, len: usize);
 
     /// The connection has ended. Called once, last.

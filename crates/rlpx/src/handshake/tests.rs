@@ -173,7 +173,7 @@ fn auth() -> Auth {
     Auth { signature: key(7).sign(&token), initiator: key(1).public_key(), nonce }
 }
 
-/// What the node with key 1, which has dialled that with key 2, makes of an ack with this content.
+/// What the node with key 1, which has dialed that with key 2, makes of an ack with this content.
 fn dialler_takes(content: &[u8]) -> Result<Step, HandshakeError> {
     static SHARED: OnceLock<(PublicKey, SharedSecret)> = OnceLock::new();
     let (sealing, shared) =

@@ -59,7 +59,7 @@ pub struct StunServer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NatMethodError {
     /// Not a word for a method.
-    #[error("{0:?} is no way through a NAT: write none, any, upnp, pmp, pcp, stun or extip:IP")]
+    #[error("{0:?} is nobody to ask for a way through a NAT: write any, upnp, pmp, pcp or stun")]
     Unknown(String),
     /// What follows a word is no address.
     #[error("{text:?} is not {expected}")]

@@ -26,7 +26,7 @@ pub enum DisconnectReason {
     InvalidIdentity,
     /// 0x08: the node is shutting down.
     Quitting,
-    /// 0x09: another node than was dialled.
+    /// 0x09: another node than was dialed.
     UnexpectedIdentity,
     /// 0x0a: connected to itself.
     ConnectedToSelf,

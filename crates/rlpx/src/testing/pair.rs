@@ -33,13 +33,13 @@ pub struct End {
 }
 
 impl End {
-    /// The end that dialled `remote`. What its session draws follows from `seed`.
+    /// The end that dialed `remote`. What its session draws follows from `seed`.
     pub fn dialer(now: Now, config: Arc<SessionConfig>, remote: PublicKey, curve: Curve, seed: u64) -> Self {
         let rng = &mut ChaCha20Rng::seed_from_u64(seed);
         Self::new(now, Session::initiator(now, config, remote, Lane(0), rng), curve)
     }
 
-    /// The end that was dialled. What its session draws follows from `seed`.
+    /// The end that was dialed. What its session draws follows from `seed`.
     pub fn listener(now: Now, config: Arc<SessionConfig>, curve: Curve, seed: u64) -> Self {
         let rng = &mut ChaCha20Rng::seed_from_u64(seed);
         Self::new(now, Session::recipient(now, config, Lane(1), rng), curve)
@@ -138,7 +138,7 @@ impl End {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SessionPair {
-    /// The node that dialled.
+    /// The node that dialed.
     pub dialer: End,
     /// The other one.
     pub listener: End,

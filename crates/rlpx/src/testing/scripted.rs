@@ -21,7 +21,7 @@ use crate::{
     p2p, snappy,
 };
 
-/// Who dialled.
+/// Who dialed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The scripted peer did.

@@ -169,9 +169,9 @@ fn p02_a_key_that_is_none_is_invalid_and_another_is_unexpected() {
 }
 
 #[test]
-fn h15_a_dialled_node_whose_hello_names_another_key_is_told_so() {
+fn h15_a_dialed_node_whose_hello_names_another_key_is_told_so() {
     let now = start();
-    // It holds the key that was dialled, and calls itself by another.
+    // It holds the key that was dialed, and calls itself by another.
     let mut a = End::initiator(now, &key(1), config(&key(1)), key(2).public_key(), 1);
     let mut b = End::recipient(now, &key(2), config(&key(3)), 2);
     let rejects = a.session.config.rejects.clone();

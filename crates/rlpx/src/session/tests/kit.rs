@@ -217,7 +217,7 @@ pub(crate) fn carry(now: Now, from: &mut End, to: &mut End) -> usize {
     len
 }
 
-/// Two connected nodes: the one that dialled, and the other.
+/// Two connected nodes: the one that dialed, and the other.
 pub(crate) fn pair(now: Now, dialler: SessionConfig, listener: SessionConfig) -> (End, End) {
     let mut a = End::initiator(now, &key(1), dialler, key(2).public_key(), 1);
     let mut b = End::recipient(now, &key(2), listener, 2);

@@ -1,4 +1,4 @@
-//! Reasons to disconnect, from one session to another: each arrives as it was sent, whoever dialled, before Hello and
+//! Reasons to disconnect, from one session to another: each arrives as it was sent, whoever dialed, before Hello and
 //! after, compressed or not; and which reason each error of ours leads to. The forms that others send are in `base.rs`.
 
 use std::io::ErrorKind;
