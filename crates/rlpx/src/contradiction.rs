@@ -231,6 +231,11 @@ mod tests {
         Slots { max_inbound, max_outbound, ..Default::default() }
     }
 
+    /// Nobody is dialed that is found.
+    fn passive(slots: Slots) -> Slots {
+        Slots { no_discovered_dials: true, ..slots }
+    }
+
     #[test]
     fn every_contradiction_says_what_to_change() {
         let config = ServerConfig::default;
@@ -263,7 +268,7 @@ mod tests {
                     max_peers: 0,
                     static_peers: static_peers.clone(),
                     trusted: vec![key.node_id()],
-                    slots: Slots { no_discovered_dials: true, ..Slots::default() },
+                    slots: passive(Slots::default()),
                     ..config()
                 },
                 "",
@@ -280,13 +285,7 @@ mod tests {
                 ServerConfig { slots: slots(Some(50), None), ..config() },
                 "max_outbound is 0, but nodes are found to be dialed: raise max_outbound, or set no_discovered_dials",
             ),
-            (
-                ServerConfig {
-                    slots: Slots { no_discovered_dials: true, ..slots(Some(50), None) },
-                    ..config()
-                },
-                "",
-            ),
+            (ServerConfig { slots: passive(slots(Some(50), None)), ..config() }, ""),
             (
                 ServerConfig { max_pending: 0, ..config() },
                 "max_pending is 0, so that nobody can come in: raise max_pending, or give no listener",

@@ -212,9 +212,9 @@ pub use standing::Verdict;
 pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};
 pub use tally::{CodeTraffic, MAX_COUNTED_CODES, ProtocolTraffic, Volume};
 
-/// Every limit and every wait on one page. Those that can be set are fields: of [`ServerConfig`] with [`Slots`], [`RateLimits`]
-/// and [`ServerTimes`], of [`Timeouts`], and a message's length of [`Protocol::max_message_len`];
-/// each names its default. These cannot be set: what the documentation of the whole promises rests on them.
+/// Every limit and every wait that a peer or an owner can meet, on one page. Those that can be set are fields of [`ServerConfig`]
+/// with its [`Slots`], [`RateLimits`], [`ServerTimes`] and [`Timeouts`], each with its default, and a message's length of
+/// [`Protocol::max_message_len`]. These cannot be set: what the documentation of the whole promises rests on them.
 pub mod limits {
     pub use crate::address_book::{
         MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_BOOK_ENTRIES_PER_SITE, MAX_ENTRY_LEN,
@@ -230,6 +230,7 @@ pub mod limits {
     pub use crate::driver::{
         MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES,
     };
+    pub use crate::p2p::MAX_CAPABILITIES;
     pub use crate::race::ATTEMPT_DELAY;
     pub use crate::server_config::{
         CANDIDATE_WINDOW, MAX_BAN, MAX_BANS, MAX_CANDIDATES_PER_WINDOW, MAX_DIAL_ADDRESSES,
@@ -238,6 +239,8 @@ pub mod limits {
         MAX_STATIC_PEERS, MAX_STRIKES, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, MIN_RATE, PEERS_PER_PROTECTED,
         REDIAL_MEMORY, REPORT_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION,
     };
+    pub use crate::status::{MAX_DETAIL_LEN, MAX_DETAILS};
+    pub use crate::tally::MAX_COUNTED_CODES;
 }
 
 /// Unit tests measure what decoders allocate, each on its own thread.

@@ -21,7 +21,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// A peer as it stood when its session was established; how it stands now tells [`PeerInfo::status`].
+/// A peer as it stood when its session was established; [`PeerInfo::status`] tells how it stands now.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
     /// The number of the session.

@@ -1,5 +1,5 @@
 //! When a full server lets one peer go so that another may come, and which. go-ethereum's dropper (`eth/dropper.go`)
-//! with its intervals. Who may go at all, `server` tells; praise and demerits are `standing`'s.
+//! with its intervals. Who may go at all is `server`'s; praise and demerits are `standing`'s.
 
 use std::time::{Duration, Instant};
 

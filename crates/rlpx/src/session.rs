@@ -195,8 +195,8 @@ impl Session {
         }
     }
 
-    /// Whether to read. False while the owner has paused or throttled it or has to decide or memory is wanted, while outputs are still to be polled, and
-    /// once the session ends.
+    /// Whether to read. Not while the owner has paused or throttled it, has still to decide or to grant memory, or has outputs to
+    /// poll; nor once the session ends.
     pub fn want_read(&self) -> bool {
         let reading = match self.phase {
             Phase::Handshake => self.trips.wants_packet(),

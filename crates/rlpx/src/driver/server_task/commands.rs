@@ -1,5 +1,5 @@
 //! The owner's commands as a running server carries them out: each is the machine's, and its answer goes back.
-//! Which commands there are says `intake.rs`; what they mean, the handle in `driver/mod.rs`.
+//! `intake.rs` lists the commands; the handle in `driver/mod.rs` says what they mean.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! What the tasks of connections bring to a running server: how far each is, and how it ended.
-//! Which reports there are says `orders.rs`; what follows from them, the machine (`server/`).
+//! `orders.rs` lists the reports; the machine decides what follows (`server/`).
 
 use std::{
     io,
