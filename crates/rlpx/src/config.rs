@@ -91,7 +91,7 @@ pub const POOLED_LONG_LEN: usize = 32 << 20;
 /// Buffers that are looked at for one that fits.
 pub const POOL_PROBES: usize = 8;
 /// How often what was not needed is freed from the pool of a server.
-pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(2);
+pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
 pub const MAX_QUEUED_MESSAGES: usize = 1_024;

@@ -9,7 +9,12 @@ use std::{
 
 use identity::{NodeId, Prefix, PublicKey};
 
-use crate::{admission::Refusal, error::SessionEnd, peer::PeerId};
+use crate::{
+    admission::Refusal,
+    error::{SessionEnd, SessionError},
+    p2p::DisconnectReason,
+    peer::PeerId,
+};
 
 /// Who opened a connection, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +52,24 @@ pub(crate) enum Stage {
     },
 }
 
+/// How a connection ends that was cut off, or never had a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// There was no place for it to be told this.
+    Untold(DisconnectReason),
+    /// Its name leads to no address that may be dialed.
+    Nowhere,
+}
+
+impl From<Cut> for SessionEnd {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Untold(reason) => Self::Local { reason, error: None },
+            Cut::Nowhere => Self::Broken(SessionError::Nowhere),
+        }
+    }
+}
+
 /// What is known of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -67,8 +90,8 @@ pub(crate) struct Entry {
     pub(crate) proved: bool,
     /// The rule by which the server ended it.
     pub(crate) rule: Option<Refusal>,
-    /// How it ends, when its task could not say so: it was cut off, or never had one.
-    pub(crate) end: Option<SessionEnd>,
+    /// How it ends, when its task cannot say so.
+    pub(crate) end: Option<Cut>,
 }
 
 impl Entry {
@@ -121,9 +144,10 @@ impl Entry {
         self.class().is_newcomer()
     }
 
-    /// The site of one that came in.
+    /// The site of one that came in and is no peer: of peers nobody asks it.
     fn came_from(&self) -> Option<Prefix> {
-        self.addresses.first().filter(|_| self.is_inbound()).map(|address| Prefix::site(address.ip()))
+        let asked = self.is_inbound() && self.established_at.is_none();
+        self.addresses.first().filter(|_| asked).map(|address| Prefix::site(address.ip()))
     }
 
     /// Whether any address of the connection is such.
@@ -181,7 +205,7 @@ pub(crate) struct PeerSet {
     by_node: BTreeSet<(NodeId, PeerId)>,
     /// All connections, by what they are counted by.
     by_class: BTreeMap<Class, BTreeSet<PeerId>>,
-    /// Those that came in, by the site (/24, /48) that they came from.
+    /// Those that came in and have been no peers, by the site (/24, /48) that they came from.
     by_site: BTreeSet<(Prefix, PeerId)>,
     started: u64,
 }
@@ -260,6 +284,11 @@ impl PeerSet {
 
     /// Moves a connection to `stage`.
     pub(crate) fn advance(&mut self, now: Instant, id: PeerId, stage: Stage) {
+        if let Some(site) =
+            self.entries.get(&id).and_then(Entry::came_from).filter(|_| stage == Stage::Established)
+        {
+            self.by_site.remove(&(site, id));
+        }
         self.reclassify(id, |entry| {
             entry.stage = stage;
             entry.since = now;
@@ -347,7 +376,7 @@ impl PeerSet {
         self.count(|class| class.stage == Stage::Closing { gracefully: true })
     }
 
-    /// Those that came in from one site, in order of their beginning.
+    /// Those that came in from one site and have been no peers, in order of their beginning.
     fn of_site(&self, site: Prefix) -> impl Iterator<Item = (PeerId, &Entry)> {
         let of_site = self.by_site.range((site, PeerId(0))..=(site, PeerId(u64::MAX)));
         of_site.filter_map(|(_, id)| Some((*id, self.entries.get(id)?)))

@@ -167,7 +167,7 @@ impl Server {
     /// what one that was cut off could say of itself.
     pub fn end_of(&self, id: PeerId, end: SessionEnd) -> SessionEnd {
         let known = self.peers.entry(id).and_then(|entry| entry.end);
-        known.filter(|_| end == SessionEnd::ABORTED).unwrap_or(end)
+        known.filter(|_| end == SessionEnd::ABORTED).map_or(end, SessionEnd::from)
     }
 
     /// The rule by which the server has ended a connection, until it is reported closed. None: the owner, the remote

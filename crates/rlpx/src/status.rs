@@ -109,6 +109,11 @@ impl Live {
         self.established.get().map(|(since, _)| *since)
     }
 
+    /// What the protocol at `seat` is called.
+    pub(crate) fn name(&self, seat: usize) -> Option<CapabilityName> {
+        self.seats().get(seat).map(|seat| seat.shared.name)
+    }
+
     /// What is counted of the protocol at `seat`.
     pub(crate) fn tally(&self, seat: usize) -> Option<&TwoWay> {
         self.seats().get(seat).map(|seat| &seat.tally)

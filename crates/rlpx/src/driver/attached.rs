@@ -20,7 +20,6 @@ use super::{
     orders::Report,
     pool::{Held, Purse},
     protocol::{Protocol, ProtocolSession},
-    sleep_until_some,
     traffic::{Counts, Traffic},
 };
 use crate::{
@@ -41,35 +40,43 @@ struct Seat {
     tally: Option<Arc<ProtocolTally>>,
 }
 
-/// Why a protocol's peer is to go: what the peer is told, and which protocol is the cause.
+/// Why a protocol's peer is to go. Small: every connection has room for some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ending {
-    pub(super) reason: DisconnectReason,
-    pub(super) error: Option<SessionError>,
+pub(super) enum Ending {
+    /// This protocol wants it.
+    Ordered(CapabilityName, DisconnectReason),
+    /// This protocol has panicked.
+    Panicked(CapabilityName),
+    /// This protocol took no messages for too long.
+    Stalled(CapabilityName),
+    /// A protocol that is gone was asked for something.
+    Gone,
 }
 
 impl Ending {
-    /// A protocol that is gone was asked for something.
-    const GONE: Self = Self { reason: DisconnectReason::SubprotocolError, error: None };
-
-    pub(super) const fn ordered(name: CapabilityName, reason: DisconnectReason) -> Self {
-        Self { reason, error: Some(SessionError::Protocol(name)) }
+    /// What the peer is told.
+    pub(super) fn reason(self) -> DisconnectReason {
+        match (self, self.error()) {
+            (Self::Ordered(_, reason), _) => reason,
+            (_, Some(error)) => (&error).into(),
+            (_, None) => DisconnectReason::SubprotocolError,
+        }
     }
 
-    pub(super) fn panicked(name: CapabilityName) -> Self {
-        let error = SessionError::Panicked(name);
-        Self { reason: (&error).into(), error: Some(error) }
-    }
-
-    fn stalled(name: CapabilityName) -> Self {
-        let error = SessionError::Stalled(name);
-        Self { reason: (&error).into(), error: Some(error) }
+    /// Which protocol is the cause.
+    pub(super) const fn error(self) -> Option<SessionError> {
+        match self {
+            Self::Ordered(name, _) => Some(SessionError::Protocol(name)),
+            Self::Panicked(name) => Some(SessionError::Panicked(name)),
+            Self::Stalled(name) => Some(SessionError::Stalled(name)),
+            Self::Gone => None,
+        }
     }
 }
 
 impl From<Ending> for SessionEnd {
-    fn from(Ending { reason, error }: Ending) -> Self {
-        Self::Local { reason, error }
+    fn from(ending: Ending) -> Self {
+        Self::Local { reason: ending.reason(), error: ending.error() }
     }
 }
 
@@ -144,7 +151,7 @@ impl Attached {
         // What a panicking protocol leaves half done is its own, and it is not called again.
         catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
             self.counts.refusals.add(Refusal::ProtocolPanicked);
-            Ending::panicked(name)
+            Ending::Panicked(name)
         })
     }
 
@@ -153,9 +160,9 @@ impl Attached {
         seat: usize,
         call: impl FnOnce(&mut dyn ProtocolSession) -> T,
     ) -> Result<T, Ending> {
-        let Some(Seat { session, name, .. }) = self.seats.get_mut(seat) else { return Err(Ending::GONE) };
+        let Some(Seat { session, name, .. }) = self.seats.get_mut(seat) else { return Err(Ending::Gone) };
         let (session, name) = (session.take(), *name);
-        let mut session = session.ok_or(Ending::GONE)?;
+        let mut session = session.ok_or(Ending::Gone)?;
         let result = self.guard(name, || call(session.as_mut()));
         match &result {
             Ok(_) => {
@@ -213,7 +220,7 @@ impl Attached {
             let Some((_, Message { code, payload })) = self.waiting.pop_front() else { break };
             if let Err(reason) = self.call(seat, |session| session.handle_message(code, payload))? {
                 let name = self.seats.get(seat).map(|seat| seat.name);
-                return Poll::Ready(Err(name.map_or(Ending::GONE, |name| Ending::ordered(name, reason))));
+                return Poll::Ready(Err(name.map_or(Ending::Gone, |name| Ending::Ordered(name, reason))));
             }
         }
         self.stall_end = None;
@@ -222,21 +229,28 @@ impl Attached {
     }
 
     /// Waits until a stalled message was handed on, there is something to send (if `has_room`), or a protocol wants the
-    /// end. Nothing is lost when this is dropped half-way.
+    /// end. Nothing is lost when this is dropped half-way. Whoever waits looks at [`Attached::stall_end`] too.
     ///
     /// # Errors
     /// Why the peer is to go.
     pub(super) async fn turn(&mut self, has_room: bool) -> Result<(), Ending> {
         let exit = Arc::clone(&self.exit);
-        let stall_end = self.stall_end;
         tokio::select! {
             ending = exit.ordered() => Err(ending),
             result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result,
-            () = sleep_until_some(stall_end) => {
-                self.counts.refusals.add(Refusal::ProtocolStalled);
-                Err(self.stalled())
-            }
         }
+    }
+
+    /// When the protocol that takes no messages will have had its time. Not waited for in [`Attached::turn`]: a timer there would
+    /// be a large part of every connection's memory.
+    pub(super) const fn stall_end(&self) -> Option<Instant> {
+        self.stall_end
+    }
+
+    /// Its time is over.
+    pub(super) fn give_up_stalled(&mut self) -> Ending {
+        self.counts.refusals.add(Refusal::ProtocolStalled);
+        self.stalled()
     }
 
     /// What waits for a limit of ours until `opens_at` is no fault of the protocol that waits behind it.
@@ -247,7 +261,7 @@ impl Attached {
 
     fn stalled(&self) -> Ending {
         let seat = self.waiting.front().and_then(|(seat, _)| self.seats.get(*seat));
-        seat.map_or(Ending::GONE, |seat| Ending::stalled(seat.name))
+        seat.map_or(Ending::Gone, |seat| Ending::Stalled(seat.name))
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), Ending>> {

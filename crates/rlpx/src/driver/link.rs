@@ -18,7 +18,7 @@ use super::{
     queue::{PushError, Queue},
 };
 use crate::{
-    CapabilityName, Details, Refusal, SendError, SharedMessage, Verdict,
+    Details, Refusal, SendError, SharedMessage, Verdict,
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
     p2p::DisconnectReason,
@@ -32,8 +32,6 @@ pub struct Link(Arc<Shared>);
 
 struct Shared {
     peer_id: PeerId,
-    /// The protocol's.
-    name: CapabilityName,
     message_count: u64,
     queue: Queue<SharedMessage>,
     exit: Arc<Exit>,
@@ -88,8 +86,8 @@ impl Link {
     ) -> Self {
         let (peer_id, live) = (info.peer_id, Arc::clone(&info.live));
         let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(&purse));
-        let (name, message_count) = (capability.name, capability.message_count);
-        Self(Arc::new(Shared { peer_id, name, message_count, queue, exit, purse, live, seat }))
+        let message_count = capability.message_count;
+        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse, live, seat }))
     }
 
     /// The session at the other end of the link.
@@ -158,13 +156,15 @@ impl Link {
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.
     pub fn disconnect(&self, reason: DisconnectReason) {
-        self.0.exit.order(Ending::ordered(self.0.name, reason));
+        self.0
+            .exit
+            .order(self.0.live.name(self.0.seat).map_or(Ending::Gone, |name| Ending::Ordered(name, reason)));
     }
 
     /// Ends the session because the protocol panicked in a task of its own.
     pub(super) fn panicked(&self) {
         self.0.exit.refusals.add(Refusal::ProtocolPanicked);
-        self.0.exit.order(Ending::panicked(self.0.name));
+        self.0.exit.order(self.0.live.name(self.0.seat).map_or(Ending::Gone, Ending::Panicked));
     }
 
     fn check(&self, message: &SharedMessage) -> Result<(), SendError> {

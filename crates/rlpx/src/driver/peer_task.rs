@@ -127,12 +127,21 @@ impl PeerTask {
         if let (Some(attached), Some(opens_at)) = (&mut self.attached, held) {
             attached.excuse(opens_at);
         }
+        let stall_end = self.attached.as_ref().and_then(Attached::stall_end).filter(|_| running);
         let moment = now().instant;
+        if let (Some(attached), true) =
+            (&mut self.attached, stall_end.is_some_and(|end| end <= Instant::from_std(moment)))
+        {
+            let ending = attached.give_up_stalled();
+            self.end_for(ending);
+            return None;
+        }
         let is_open = |opens_at: Option<std::time::Instant>| opens_at.is_some_and(|at| at <= moment);
         // What has opened since it was tried is tried again, unless it waits for something else.
         self.busy |= running && ((is_open(held) && has_room) || (is_open(unread) && self.wire.is_spent()));
         let waits = held.into_iter().chain(unread).filter(|at| running && *at > moment).min();
-        let (opens, has_room) = (waits.map(Instant::from_std), has_room && held.is_none());
+        let wake = waits.map(Instant::from_std).into_iter().chain(stall_end).min();
+        let has_room = has_room && held.is_none();
         let protocols = async {
             match &mut self.attached {
                 Some(attached) if running => attached.turn(has_room).await,
@@ -149,7 +158,7 @@ impl PeerTask {
             result = protocols => self.handle_turn(result),
             () = self.wire.turn() => {}
             hurried = self.account.turn() => self.account.handle_turn(self.wire.session(), hurried),
-            () = sleep_until_some(opens) => {}
+            () = sleep_until_some(wake) => {}
             () = yield_now(), if self.busy => {}
         }
         None
@@ -165,8 +174,8 @@ impl PeerTask {
         }
     }
 
-    fn end_for(&mut self, Ending { reason, error }: Ending) {
-        self.wire.session().end_for(now(), reason, error);
+    fn end_for(&mut self, ending: Ending) {
+        self.wire.session().end_for(now(), ending.reason(), ending.error());
     }
 
     async fn handle_order(&mut self, order: Order) {

@@ -11,13 +11,14 @@ use identity::NodeKey;
 use tokio::sync::mpsc;
 
 use super::{
-    attached::{Attached, Ending},
+    attached::Attached,
     builder::{MAX_REPORTS, capabilities},
     config_error::ConfigError,
     orders::Report,
     pool::{Pool, Purse},
     protocol::Protocol,
     sealer::Sealer,
+    sleep_until_some,
     traffic::{Counts, Traffic},
 };
 use crate::{
@@ -128,15 +129,19 @@ impl ProtocolPair {
                     [&self.sessions.dialer, &self.sessions.listener].map(|end| end.session.has_room()),
                     self.sessions.now(),
                 );
+                let stall_ends = [&*one, &*other].map(|side| side.attached.stall_end());
+                let [first, second] = stall_ends;
                 let (side, result) = tokio::select! {
                     result = one.attached.turn(rooms[0]) => (0, result),
                     result = other.attached.turn(rooms[1]) => (1, result),
+                    () = sleep_until_some(first) => (0, Err(one.attached.give_up_stalled())),
+                    () = sleep_until_some(second) => (1, Err(other.attached.give_up_stalled())),
                 };
                 let stalled = self.sides[side].attached.is_stalled();
                 let session = &mut self.end_mut(side).session;
                 match result {
                     Ok(()) => session.pause_reading(moment, stalled),
-                    Err(Ending { reason, error }) => session.end_for(moment, reason, error),
+                    Err(ending) => session.end_for(moment, ending.reason(), ending.error()),
                 }
             }
         }
@@ -174,8 +179,8 @@ impl ProtocolPair {
         }
         end.session.pause_reading(now, attached.is_stalled());
         let result = result.and_then(|()| attached.credit(end.session.written()));
-        if let Err(Ending { reason, error }) = result {
-            end.session.end_for(now, reason, error);
+        if let Err(ending) = result {
+            end.session.end_for(now, ending.reason(), ending.error());
             moved = true;
         }
         moved

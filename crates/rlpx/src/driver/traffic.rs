@@ -22,7 +22,7 @@ pub struct Counts {
     pub refusals: Counters<Refusal>,
     /// How peers left.
     pub left: Endings,
-    /// How connections ended that never became a peer: dials, and whoever came in and proved a key.
+    /// How connections ended that never became a peer: dials, and whoever came in and said who it is.
     pub turned_away: Endings,
     pub(super) traffic: Arc<Traffic>,
 }

@@ -9,10 +9,10 @@ use super::{Output, Server};
 use crate::{
     admission::{Decision, Refusal},
     dialer::{Parted, may_dial},
-    error::{SessionEnd, SessionError},
+    error::SessionEnd,
     p2p::DisconnectReason,
     peer::PeerId,
-    peer_set::{Entry, Stage},
+    peer_set::{Cut, Entry, Stage},
     server_config::{
         MAX_DIAL_ADDRESSES, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_NEWCOMERS,
         MAX_NEWCOMERS_PER_NODE, MAX_NEWCOMERS_PER_SITE,
@@ -86,7 +86,7 @@ impl Server {
             self.note(id, if may_dial { Refusal::Banned } else { Refusal::NetRestrict });
         }
         if let Some(entry) = self.peers.entry_mut(id) {
-            entry.end = Some(SessionEnd::Broken(SessionError::Nowhere));
+            entry.end = Some(Cut::Nowhere);
         }
         self.abort(now, id);
     }
@@ -260,7 +260,7 @@ impl Server {
     pub(super) fn end(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
         if self.peers.closing_gracefully() >= MAX_GRACEFUL_CLOSERS && !self.shutting_down {
             if let Some(entry) = self.peers.entry_mut(id) {
-                entry.end = Some(SessionEnd::Local { reason, error: None });
+                entry.end = Some(Cut::Untold(reason));
             }
             return self.abort(now, id);
         }
