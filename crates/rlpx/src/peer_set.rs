@@ -487,8 +487,9 @@ mod tests {
             let oldest = set.iter().find(|(_, entry)| entry.class().is_half_open()).map(|(id, _)| id);
             assert_eq!(set.oldest_half_open(), oldest);
             assert_eq!(set.surplus_newcomer(7), surplus_newcomer(set.iter(), 7));
-            let of_site =
-                set.iter().filter(|(_, entry)| entry.is_inbound() && entry.addresses[0].port() % 2 > 0);
+            let of_site = set.iter().filter(|(_, entry)| {
+                entry.is_inbound() && entry.established_at.is_none() && entry.addresses[0].port() % 2 > 0
+            });
             let site = Prefix::site("10.1.2.0".parse().unwrap());
             assert_eq!(set.surplus_newcomer_of_site(3, site), surplus_newcomer(of_site, 3));
             let of_node = set.iter().filter(|(_, entry)| entry.node_id == Some(remote.node_id()));
