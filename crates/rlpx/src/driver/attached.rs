@@ -56,10 +56,10 @@ pub(super) enum Ending {
 impl Ending {
     /// What the peer is told.
     pub(super) fn reason(self) -> DisconnectReason {
-        match (self, self.error()) {
-            (Self::Ordered(_, reason), _) => reason,
-            (_, Some(error)) => (&error).into(),
-            (_, None) => DisconnectReason::SubprotocolError,
+        match self {
+            Self::Ordered(_, reason) => reason,
+            Self::Stalled(_) => DisconnectReason::Requested,
+            Self::Panicked(_) | Self::Gone => DisconnectReason::SubprotocolError,
         }
     }
 
@@ -241,8 +241,7 @@ impl Attached {
         }
     }
 
-    /// When the protocol that takes no messages will have had its time. Not waited for in [`Attached::turn`]: a timer there would
-    /// be a large part of every connection's memory.
+    /// When the protocol that takes no messages will have had its time. Waited for by the connection, which has a timer already.
     pub(super) const fn stall_end(&self) -> Option<Instant> {
         self.stall_end
     }
