@@ -357,6 +357,23 @@ impl SessionEnd {
         matches!(self, Self::Local { error: Some(SessionError::Incompatible(Incompatibility::OwnKey)), .. })
     }
 
+    /// Whether a frame of the other end came before it, with the right MAC: then that is who it says it is. A session that ends
+    /// at Hello has told nobody else.
+    pub(crate) const fn follows_a_frame(&self) -> bool {
+        matches!(
+            self,
+            Self::Remote(_)
+                | Self::Local {
+                    error: Some(
+                        SessionError::Malformed(_)
+                            | SessionError::Misbehaved(_)
+                            | SessionError::Incompatible(_)
+                    ),
+                    ..
+                }
+        )
+    }
+
     /// The reason as the wire has it: what was told, or the nearest to it.
     pub fn reason(&self) -> DisconnectReason {
         match self {

@@ -188,7 +188,7 @@ impl Server {
             // A second connection that we refused says nothing: the first one's end does. Nor does somebody who has not proved
             // to be the node.
             let refused = SessionEnd::Local { reason: DisconnectReason::AlreadyConnected, error: None };
-            let is_the_node = entry.proved || !entry.is_inbound();
+            let is_the_node = entry.proved || !entry.is_inbound() || end.follows_a_frame();
             if is_the_node && !self.peers.has_node(node_id) && *end != refused && !is_starved {
                 let lasted = entry.established_at.map(|at| now.instant.saturating_duration_since(at));
                 let parted = Parted { end, dialed: !entry.is_inbound(), lasted };
