@@ -49,9 +49,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `limit` bytes, at least [`BUDGET_RESERVE`].
+    /// A budget of `limit` bytes, at least [`BUDGET_RESERVE`] and at most what a signed number counts.
     pub fn new(limit: usize) -> Self {
-        let limit = limit.max(BUDGET_RESERVE);
+        let limit = limit.clamp(BUDGET_RESERVE, isize::MAX as usize);
         Self { limit, waiting: BTreeMap::new(), turns: 0, reading: None, short_since: None }
     }
 
@@ -112,7 +112,9 @@ impl Budget {
             .min_by_key(|(_, other)| (other.rest, other.turn))
             .map(|(holder, other)| (*holder, other.more))?;
         self.waiting.remove(&holder);
-        self.reading = Some(holder).filter(|_| hurried).or(self.reading);
+        if hurried {
+            self.reading = Some(holder);
+        }
         Some(Grant { holder, more, hurried })
     }
 

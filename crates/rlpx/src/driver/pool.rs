@@ -334,6 +334,13 @@ mod tests {
     }
 
     #[test]
+    fn p11_a_budget_without_end_holds_whatever_comes() {
+        let pool = Pool::new(usize::MAX);
+        let purse = Purse::new(&pool, 1);
+        assert!(purse.try_hold(64 * MIB) && purse.has_room(64 * MIB));
+    }
+
+    #[test]
     fn p13_nothing_is_queued_beyond_the_limit_but_small_things_of_small_peers() {
         let pool = Pool::new(64 * MIB);
         let (greedy, small) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
