@@ -6,6 +6,8 @@ use std::{
     task::Wake,
 };
 
+use rlpx::{ProtocolVersion, protocol, testing::ProtocolPair};
+
 use super::*;
 
 const A: PeerId = PeerId(1);
@@ -109,4 +111,37 @@ fn the_last_messages_of_a_peer_are_heard_and_then_nothing_is_left_of_it() {
     inbox.close_peer(B);
     assert!(inbox.next_turn().is_some_and(|(_, turn)| turn.is_last && turn.messages.is_empty()));
     assert!(inbox.lock().peers.is_empty() && !inbox.has_turns());
+}
+
+#[tokio::test]
+async fn p11_of_a_peer_one_message_waits_while_the_budget_for_all_is_spent() {
+    const V1: ProtocolVersion = ProtocolVersion { version: 1, message_count: 1 };
+    let links = Arc::new(Mutex::new(Vec::new()));
+    let given = Arc::clone(&links);
+    let kept = protocol("eth", [V1], move |peer, _| {
+        given.lock().unwrap().push(peer.link().clone());
+        std::future::pending()
+    });
+    let pair = ProtocolPair::connect(kept, protocol("eth", [V1], |_, _| std::future::pending())).unwrap();
+    let link = links.lock().unwrap()[0].clone();
+    let inbox = Inbox::default();
+    let (info, version) = (Arc::clone(pair.peer(0)), EthVersion::Eth69);
+    assert!(inbox.connect(A, Arrival { info, version, link: link.clone() }));
+    push(&inbox, A, 1, 300_000);
+    assert!(is_read(&inbox, A));
+    // Somebody holds more than there is.
+    let mut treasure = link.held();
+    treasure.set(256 << 20);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let poll = || inbox.poll_room(A, &mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    treasure.set(0);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert!(poll().is_ready());
+    // What has been taken makes room for one, whatever the budget says.
+    treasure.set(256 << 20);
+    assert!(poll().is_pending());
+    inbox.next_turn();
+    assert!(poll().is_ready());
 }
