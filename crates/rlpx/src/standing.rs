@@ -36,6 +36,13 @@ struct Standing {
 }
 
 impl Standing {
+    /// A demerit, and no praise any more.
+    const fn blame(&mut self) {
+        self.praised_until = None;
+        self.praises = 0;
+        self.demerits = self.demerits.saturating_add(1);
+    }
+
     /// One more strike; whether it is the one too many within [`REPORT_MEMORY`].
     fn strike(&mut self, now: Instant) -> bool {
         let counts = |at: &&Instant| now.saturating_duration_since(**at) < REPORT_MEMORY;
@@ -65,26 +72,26 @@ impl Standings {
     ) -> bool {
         let mut standing = self.0.find(now, &node_id).copied().unwrap_or_default();
         let goes = match verdict {
+            Verdict::Good => {
+                standing.praised_until = now.checked_add(times.rotation.praise);
+                standing.praises = standing.praises.saturating_add(1);
+                standing.demerits = standing.demerits.saturating_sub(1);
+                false
+            }
+            Verdict::Useless => {
+                standing.blame();
+                false
+            }
+            Verdict::Misbehaved => {
+                standing.blame();
+                standing.strike(now)
+            }
             Verdict::Malicious => true,
-            Verdict::Misbehaved => standing.strike(now),
-            Verdict::Good | Verdict::Useless => false,
         };
         if goes {
             // The ban says the rest.
             self.0.remove(&node_id);
             return true;
-        }
-        match verdict {
-            Verdict::Good => {
-                standing.praised_until = now.checked_add(times.rotation.praise);
-                standing.praises = standing.praises.saturating_add(1);
-                standing.demerits = standing.demerits.saturating_sub(1);
-            }
-            Verdict::Useless | Verdict::Misbehaved | Verdict::Malicious => {
-                standing.praised_until = None;
-                standing.praises = 0;
-                standing.demerits = standing.demerits.saturating_add(1);
-            }
         }
         if let Some(end) = now.checked_add(REPORT_MEMORY.max(times.rotation.praise)) {
             self.0.insert(node_id, end, standing);

@@ -18,7 +18,7 @@ use super::{
     queue::{PushError, Queue},
 };
 use crate::{
-    Details, Refusal, SendError, SharedMessage, Verdict,
+    CapabilityName, Details, Refusal, SendError, SharedMessage, Verdict,
     capability::SharedCapability,
     config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
     p2p::DisconnectReason,
@@ -156,15 +156,17 @@ impl Link {
 
     /// Ends the session with this peer. Of several reasons given, the first goes out.
     pub fn disconnect(&self, reason: DisconnectReason) {
-        self.0
-            .exit
-            .order(self.0.live.name(self.0.seat).map_or(Ending::Gone, |name| Ending::Ordered(name, reason)));
+        self.order(|name| Ending::Ordered(name, reason));
     }
 
     /// Ends the session because the protocol panicked in a task of its own.
     pub(super) fn panicked(&self) {
         self.0.exit.refusals.add(Refusal::ProtocolPanicked);
-        self.0.exit.order(self.0.live.name(self.0.seat).map_or(Ending::Gone, Ending::Panicked));
+        self.order(Ending::Panicked);
+    }
+
+    fn order(&self, ending: impl FnOnce(CapabilityName) -> Ending) {
+        self.0.exit.order(self.0.live.name(self.0.seat).map_or(Ending::Gone, ending));
     }
 
     fn check(&self, message: &SharedMessage) -> Result<(), SendError> {
