@@ -38,7 +38,7 @@ fn what_a_thread_has_freed_at_the_end_of_its_memory_is_given_back_while_it_lives
     let _alone = ALONE.lock();
     devp2p::return_free_memory();
     let before = resident_kib();
-    let ((freed, hears), (go, waits)) = (mpsc::channel(), mpsc::channel::<()>());
+    let ((freed, hears), (go, waits)) = (mpsc::sync_channel(1), mpsc::sync_channel::<()>(1));
     let thread = thread::spawn(move || {
         // Each long buffer that is freed raises what the allocator would keep by itself.
         (1..=24).for_each(|mib| drop(std::hint::black_box(vec![1_u8; mib << 20])));

@@ -357,6 +357,31 @@ fn h16_h17_a_dial_gets_through_though_somebody_says_all_the_time_to_be_its_node(
 }
 
 #[test]
+fn e02_a_node_that_came_in_and_proved_to_be_of_no_use_is_not_dialed_for_an_hour() {
+    let useless = SessionError::Incompatible(Incompatibility::NothingShared);
+    let rows = [
+        // What nobody can be told who is not the node.
+        (SessionEnd::Local { reason: DisconnectReason::UselessPeer, error: Some(useless) }, true),
+        (SessionEnd::Remote(DisconnectReason::UselessPeer), true),
+        // What becomes of whoever only says to be it.
+        (SessionEnd::Local { reason: DisconnectReason::UselessPeer, error: None }, false),
+        (SessionEnd::Broken(SessionError::Mac), false),
+    ];
+    for (end, rests) in rows {
+        let mut story = Story::new(ServerConfig::default());
+        let id = story.accept("77.0.0.9").unwrap();
+        story.server.handle_authenticated(story.now, id, key(1));
+        story.close(id, end);
+        story.outputs();
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        assert_eq!(story.dials().is_empty(), rests, "{end:?}");
+        story.wait(Duration::from_secs(75 * 60));
+        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
+        assert_eq!(story.dials().is_empty(), !rests, "{end:?}");
+    }
+}
+
+#[test]
 fn h11_a_thousand_and_twenty_four_linger_between_key_and_hello_and_no_more() {
     let mut story = Story::new(ServerConfig::default());
     for number in 0..1_200 {

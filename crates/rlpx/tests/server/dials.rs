@@ -420,31 +420,6 @@ fn e02_a_node_of_no_use_is_not_dialed_for_an_hour() {
 }
 
 #[test]
-fn e02_a_node_that_came_in_and_proved_to_be_of_no_use_is_not_dialed_for_an_hour() {
-    let useless = SessionError::Incompatible(Incompatibility::NothingShared);
-    let rows = [
-        // What nobody can be told who is not the node.
-        (SessionEnd::Local { reason: DisconnectReason::UselessPeer, error: Some(useless) }, true),
-        (SessionEnd::Remote(DisconnectReason::UselessPeer), true),
-        // What becomes of whoever only says to be it.
-        (SessionEnd::Local { reason: DisconnectReason::UselessPeer, error: None }, false),
-        (SessionEnd::Broken(SessionError::Mac), false),
-    ];
-    for (end, rests) in rows {
-        let mut story = Story::new(ServerConfig::default());
-        let id = story.accept("77.0.0.9").unwrap();
-        story.server.handle_authenticated(story.now, id, key(1));
-        story.close(id, end);
-        story.outputs();
-        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
-        assert_eq!(story.dials().is_empty(), rests, "{end:?}");
-        story.wait(Duration::from_secs(75 * 60));
-        story.server.handle_candidate(story.now, candidate(1, "77.0.0.1"));
-        assert_eq!(story.dials().is_empty(), !rests, "{end:?}");
-    }
-}
-
-#[test]
 fn g04_a_static_peer_of_no_use_is_left_alone_for_half_a_minute() {
     let mut story = Story::new(ServerConfig { static_peers: vec![enode(1)], ..Default::default() });
     let dial = story.dials()[0];
