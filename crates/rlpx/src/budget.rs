@@ -1,12 +1,12 @@
 //! The one budget of memory for all peers: who is read while it is spent. A pure part that knows holders by number and
 //! is told what is spent; what a session wants and how long it waits is `session/flow.rs`, the counting `driver/pool.rs`.
 //!
-//! Memory becomes short when somebody wants what does not fit, and is so until all who wait could have all they want.
-//! Meanwhile one at a time is read, whoever has the fewest bytes to come, out of a part of the budget kept for that.
+//! Memory becomes short when somebody wants what does not fit, and is so until all who wait could have all they want and
+//! there is room for one message more. Meanwhile one at a time is read, whoever has the fewest bytes to come, out of a part of the budget kept for that.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use crate::config::BUDGET_RESERVE;
+use crate::config::{BUDGET_RESERVE, MAX_MESSAGE_LEN};
 
 /// What a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,11 @@ impl Budget {
         self.leave(holder);
     }
 
+    /// Somebody whom this does not know of, as for what is to be sent, finds no room: memory is short.
+    pub fn lack(&mut self, now: Instant) {
+        self.short_since.get_or_insert(now);
+    }
+
     /// A holder's frame is complete, or it is gone.
     pub fn done(&mut self, holder: u64) {
         self.waiting.remove(&holder);
@@ -96,7 +101,7 @@ impl Budget {
     pub fn poll(&mut self, spent: usize) -> Option<Grant> {
         self.short_since?;
         if self.waiting.is_empty() {
-            if spent <= self.free() && self.reading.is_none() {
+            if spent <= self.free().saturating_sub(MAX_MESSAGE_LEN) && self.reading.is_none() {
                 self.short_since = None;
             }
             return None;
@@ -142,11 +147,13 @@ mod tests {
         /// A holder wants so much more, with so much to come.
         Wait(u64, usize, usize),
         Done(u64),
+        /// Something is to be sent for which there is no room.
+        Lack,
         /// So much is spent now, whoever holds it.
         Spent(usize),
     }
 
-    use Step::{Done, Spent, Wait};
+    use Step::{Done, Lack, Spent, Wait};
 
     /// A step, who is let on then and whether hurried, and whether memory is short afterwards.
     type Row = (Step, &'static [(u64, bool)], bool);
@@ -157,6 +164,7 @@ mod tests {
             match *step {
                 Wait(holder, more, rest) => budget.wait(start().instant, holder, more, rest),
                 Done(holder) => budget.done(holder),
+                Lack => budget.lack(start().instant),
                 Spent(now_spent) => spent = now_spent,
             }
             let mut granted = Vec::new();
@@ -186,7 +194,9 @@ mod tests {
                 (Done(2), &[], true),
                 (Done(4), &[(1, true)], true),
                 (Done(1), &[], true),
-                (Spent(224 * MIB), &[], false),
+                // It is over when one message more has room.
+                (Spent(224 * MIB), &[], true),
+                (Spent(208 * MIB), &[], false),
             ],
         );
     }
@@ -221,6 +231,20 @@ mod tests {
                 (Wait(2, MIB, 8 * MIB), &[(2, true)], true),
                 (Done(2), &[], true),
                 (Spent(254 * MIB), &[(1, true)], true),
+            ],
+        );
+    }
+
+    #[test]
+    fn p11_memory_is_short_for_what_is_to_be_sent_until_the_longest_message_has_room() {
+        play(
+            256 * MIB,
+            &[
+                (Spent(223 * MIB), &[], false),
+                (Lack, &[], true),
+                (Spent(209 * MIB), &[], true),
+                (Wait(1, MIB, MIB), &[(1, false)], true),
+                (Spent(208 * MIB), &[], false),
             ],
         );
     }

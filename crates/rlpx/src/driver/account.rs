@@ -23,6 +23,8 @@ pub(super) struct Account {
     told: Option<Instant>,
     /// Whether the session holds a grant, or waits for one.
     holding: bool,
+    /// Whether the peer's protocols have more than is its own: it is to hear of a shortage as well.
+    behind: bool,
 }
 
 #[derive(Debug)]
@@ -34,16 +36,30 @@ struct Asked {
 impl Account {
     pub(super) fn new(purse: Arc<Purse>) -> Self {
         let shortage = purse.pool.shortage();
-        Self { purse, gauge: Gauge::default(), asked: None, shortage, told: None, holding: false }
+        Self {
+            purse,
+            gauge: Gauge::default(),
+            asked: None,
+            shortage,
+            told: None,
+            holding: false,
+            behind: false,
+        }
     }
 
     pub(super) const fn purse(&self) -> &Arc<Purse> {
         &self.purse
     }
 
-    /// Counts what the session holds, and asks for what it wants. To be called when its outputs have been polled; true
-    /// when it may have new ones.
-    pub(super) fn settle(&mut self, session: &mut Session) -> bool {
+    /// Since when memory is short, if it is.
+    pub(super) fn short_since(&self) -> Option<Instant> {
+        *self.shortage.borrow()
+    }
+
+    /// Counts what the session holds, and asks for what it wants; its protocols are `behind` or not. To be called when its
+    /// outputs have been polled; true when it may have new ones.
+    pub(super) fn settle(&mut self, session: &mut Session, behind: bool) -> bool {
+        self.behind = behind;
         if !session.holds_grant() {
             if std::mem::take(&mut self.holding) {
                 self.leave();
@@ -95,7 +111,7 @@ impl Account {
     /// Waits until the session is granted what it asked for (and whether it has to hurry), or there is something to
     /// settle. Nothing is lost when this is dropped half-way.
     pub(super) async fn turn(&mut self) -> Option<bool> {
-        if !self.holding {
+        if !self.holding && !self.behind {
             return pending().await;
         }
         let answered = async {

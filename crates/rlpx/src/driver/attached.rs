@@ -2,6 +2,7 @@
 //! A protocol that panics costs its peer alone: the others hear of the end as of any other.
 
 mod sending;
+mod untaken;
 
 use std::{
     collections::VecDeque,
@@ -12,13 +13,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
+use self::untaken::Patience;
 use super::{
     link::{Exit, Link},
     now,
     orders::Report,
-    pool::{Held, Purse},
+    pool::{Gauge, Purse},
     protocol::{Protocol, ProtocolSession},
     traffic::{Counts, Traffic},
 };
@@ -97,10 +99,9 @@ pub(super) struct Attached {
     /// Messages whose protocol has no room: one, for then reading stops.
     waiting: VecDeque<(usize, Message)>,
     /// Counts what waits.
-    held: Held,
-    /// When they will have waited too long.
-    stall_end: Option<Instant>,
-    stall_limit: Duration,
+    gauge: Gauge,
+    purse: Arc<Purse>,
+    patience: Patience,
     counts: Counts,
     traffic: Arc<Traffic>,
     live: Arc<Live>,
@@ -122,9 +123,9 @@ impl Attached {
             exit: Arc::new(Exit::new(counts.refusals.clone(), reports)),
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
-            held: Held::new(Arc::clone(purse)),
-            stall_end: None,
-            stall_limit,
+            gauge: Gauge::default(),
+            purse: Arc::clone(purse),
+            patience: Patience { limit: stall_limit, stall_end: None, untaken_since: None },
             traffic: counts.traffic(),
             counts,
             live: Arc::clone(&info.live),
@@ -132,7 +133,7 @@ impl Attached {
         };
         info.live.seat(now().instant, &info.shared);
         for (seat, shared) in info.shared.iter().enumerate() {
-            let link = Link::new(info, (seat, shared), Arc::clone(&attached.exit), Arc::clone(purse));
+            let link = Link::new(info, (seat, shared), Arc::clone(&attached.exit), purse);
             let (name, tally) = (shared.name, attached.traffic.tally(shared.name));
             let protocol = protocols.iter().find(|protocol| shared.name == *protocol.name());
             let connect = || protocol.map(|own| own.connect(Arc::clone(info), shared.version, link.clone()));
@@ -183,12 +184,17 @@ impl Attached {
     pub(super) async fn handle_message(&mut self, seat: usize, message: Message) -> Result<bool, Ending> {
         let len = message.payload.len();
         self.count_in(seat, message.code, len);
+        if self.is_behind() {
+            self.look_at_untaken();
+        }
         self.waiting.push_back((seat, message));
-        match poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await {
+        let poll = poll_fn(|cx| Poll::Ready(self.poll_waiting(cx))).await;
+        self.look_at_untaken();
+        match poll {
             Poll::Ready(result) => result.map(|()| true),
             Poll::Pending => {
-                self.held.set(len);
-                self.stall_end = now().instant.checked_add(self.stall_limit).map(Instant::from_std);
+                self.gauge.tell(&self.purse, len);
+                self.patience.begin();
                 Ok(false)
             }
         }
@@ -223,8 +229,8 @@ impl Attached {
                 return Poll::Ready(Err(name.map_or(Ending::Gone, |name| Ending::Ordered(name, reason))));
             }
         }
-        self.stall_end = None;
-        self.held.set(0);
+        self.patience.stall_end = None;
+        self.gauge.tell(&self.purse, 0);
         Poll::Ready(Ok(()))
     }
 
@@ -239,28 +245,6 @@ impl Attached {
             ending = exit.ordered() => Err(ending),
             result = poll_fn(|cx| self.poll_turn(cx, has_room)) => result,
         }
-    }
-
-    /// When the protocol that takes no messages will have had its time. Waited for by the connection, which has a timer already.
-    pub(super) const fn stall_end(&self) -> Option<Instant> {
-        self.stall_end
-    }
-
-    /// Its time is over.
-    pub(super) fn give_up_stalled(&mut self) -> Ending {
-        self.counts.refusals.add(Refusal::ProtocolStalled);
-        self.stalled()
-    }
-
-    /// What waits for a limit of ours until `opens_at` is no fault of the protocol that waits behind it.
-    pub(super) fn excuse(&mut self, opens_at: std::time::Instant) {
-        let excused = opens_at.checked_add(self.stall_limit).map(Instant::from_std);
-        self.stall_end = self.stall_end.max(excused.filter(|_| self.stall_end.is_some()));
-    }
-
-    fn stalled(&self) -> Ending {
-        let seat = self.waiting.front().and_then(|(seat, _)| self.seats.get(*seat));
-        seat.map_or(Ending::Gone, |seat| Ending::Stalled(seat.name))
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, has_room: bool) -> Poll<Result<(), Ending>> {
@@ -278,7 +262,7 @@ impl Attached {
     /// The connection has ended.
     pub(super) fn close(&mut self, end: &SessionEnd) {
         self.waiting.clear();
-        self.held.set(0);
+        self.gauge.tell(&self.purse, 0);
         for seat in 0..self.seats.len() {
             if let Some(seat) = self.seats.get(seat) {
                 seat.link.queue().close();

@@ -159,13 +159,20 @@ impl ProtocolPeer {
     }
 }
 
-/// The messages of one peer.
+/// The messages of one peer. One counts as held for the peer until the next is asked for: whoever keeps it longer tells so
+/// by [`Link::held`].
 pub struct MessageStream(Arc<Queue<Message>>);
 
 impl MessageStream {
     /// The next message; None when the session has ended. Nothing is lost when this is dropped half-way.
     pub async fn next(&mut self) -> Option<Message> {
-        poll_fn(|cx| self.0.poll_pop(cx)).await.map(|(message, _)| message)
+        poll_fn(|cx| self.0.poll_next(cx)).await
+    }
+}
+
+impl Drop for MessageStream {
+    fn drop(&mut self) {
+        self.0.put_down();
     }
 }
 
@@ -207,7 +214,7 @@ where
     }
 
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {
-        let queue = Arc::new(Queue::inbound(MAX_WAITING_MESSAGES, MAX_WAITING_LEN, Arc::clone(link.purse())));
+        let queue = Arc::new(Queue::inbound(MAX_WAITING_MESSAGES, MAX_WAITING_LEN, Arc::clone(link.kept())));
         let (open, closed) = oneshot::channel();
         let peer = ProtocolPeer { info: peer, version, link: link.clone() };
         let task = spawn((self.run)(peer, MessageStream(Arc::clone(&queue))));

@@ -13,8 +13,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     attached::Ending,
+    held::{Held, Kept},
     orders::Report,
-    pool::{Held, Purse},
+    pool::Purse,
     queue::{PushError, Queue},
 };
 use crate::{
@@ -35,7 +36,7 @@ struct Shared {
     message_count: u64,
     queue: Queue<SharedMessage>,
     exit: Arc<Exit>,
-    purse: Arc<Purse>,
+    kept: Arc<Kept>,
     live: Arc<Live>,
     /// Its place among the peer's protocols.
     seat: usize,
@@ -82,12 +83,13 @@ impl Link {
         info: &PeerInfo,
         (seat, capability): (usize, &SharedCapability),
         exit: Arc<Exit>,
-        purse: Arc<Purse>,
+        purse: &Arc<Purse>,
     ) -> Self {
         let (peer_id, live) = (info.peer_id, Arc::clone(&info.live));
-        let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(&purse));
+        let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(purse));
+        let kept = Kept::new(purse);
         let message_count = capability.message_count;
-        Self(Arc::new(Shared { peer_id, message_count, queue, exit, purse, live, seat }))
+        Self(Arc::new(Shared { peer_id, message_count, queue, exit, kept, live, seat }))
     }
 
     /// The session at the other end of the link.
@@ -137,7 +139,7 @@ impl Link {
 
     /// For a protocol that keeps messages of the peer's in a queue of its own: what they take is to be told there.
     pub fn held(&self) -> Held {
-        Held::new(Arc::clone(&self.0.purse))
+        Held::new(Arc::clone(&self.0.kept))
     }
 
     /// Tells of the peer what [`PeerInfo::status`](crate::PeerInfo::status) shows from now on, in place of what was told
@@ -179,9 +181,9 @@ impl Link {
         Ok(())
     }
 
-    /// What counts as held on the peer's behalf.
-    pub(super) fn purse(&self) -> &Arc<Purse> {
-        &self.0.purse
+    /// What the protocol keeps of the peer's.
+    pub(super) fn kept(&self) -> &Arc<Kept> {
+        &self.0.kept
     }
 
     pub(super) fn queue(&self) -> &Queue<SharedMessage> {

@@ -14,6 +14,7 @@ mod connection;
 mod dial;
 mod event;
 mod function;
+mod held;
 mod intake;
 mod keeper;
 mod link;
@@ -69,10 +70,10 @@ pub use self::{
     function::{
         FunctionProtocol, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol,
     },
+    held::Held,
     link::Link,
     listener::bind_listener,
     node_info::NodeInfo,
-    pool::Held,
     protocol::{Protocol, ProtocolSession, ProtocolVersion},
     traffic::Counts,
 };

@@ -89,7 +89,8 @@ impl PeerTask {
                 self.end_for(ending);
                 continue;
             }
-            self.busy |= self.account.settle(self.wire.session());
+            let behind = self.attached.as_ref().is_some_and(Attached::is_behind);
+            self.busy |= self.account.settle(self.wire.session(), behind);
             self.tell_rtt();
             self.pace();
             if let Some(end) = self.wait().await {
@@ -127,7 +128,9 @@ impl PeerTask {
         if let (Some(attached), Some(opens_at)) = (&mut self.attached, held) {
             attached.excuse(opens_at);
         }
-        let stall_end = self.attached.as_ref().and_then(Attached::stall_end).filter(|_| running);
+        let short_since = || self.account.short_since();
+        let stall_end =
+            self.attached.as_mut().filter(|_| running).and_then(|attached| attached.stall_end(short_since));
         let moment = now().instant;
         if let (Some(attached), true) =
             (&mut self.attached, stall_end.is_some_and(|end| end <= Instant::from_std(moment)))

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Instant,
 };
 
@@ -18,7 +18,7 @@ use super::now;
 use crate::{budget::Budget, config::FREE_LEN};
 
 /// What is held is told when it has changed by this much, in bytes.
-const GRAIN: usize = 16 * 1024;
+pub(super) const GRAIN: usize = 16 * 1024;
 
 /// The budget of one server.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Pool {
         }
     }
 
-    /// Lets on who may go on, and tells of a shortage that begins or ends.
+    /// Lets on who may go on.
     fn serve(&self, mut state: MutexGuard<'_, State>) {
         while let Some(grant) = state.budget.poll(self.spent()) {
             let Some(waiting) = state.waiting.remove(&grant.holder) else {
@@ -118,13 +118,18 @@ impl Pool {
                 state.budget.done(grant.holder);
             }
         }
-        let since = state.budget.short_since();
-        self.shortage.send_if_modified(|told| std::mem::replace(told, since) != since);
+        self.tell(&state.budget);
         let senders = std::mem::take(&mut state.senders);
-        self.awaited.store(since.is_some(), Ordering::SeqCst);
+        self.awaited.store(state.budget.short_since().is_some(), Ordering::SeqCst);
         // Whoever is woken may come back at once.
         drop(state);
         senders.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tells of a shortage that has begun or ended.
+    fn tell(&self, budget: &Budget) {
+        let since = budget.short_since();
+        self.shortage.send_if_modified(|told| std::mem::replace(told, since) != since);
     }
 
     /// A holder waits, with a frame of which `rest` bytes are to come.
@@ -216,13 +221,15 @@ impl Purse {
         held <= FREE_LEN || self.pool.spent().saturating_add(len) <= self.pool.queue_limit
     }
 
-    /// Wakes a task when something is given back. It asks once more after this: that may have been just now.
+    /// Memory is short: wakes a task when something is given back. It asks once more after this: that may have been just now.
     pub(super) fn wake_for_room(&self, waker: &Waker) {
         let mut state = self.pool.lock();
         if !state.senders.iter().any(|other| other.will_wake(waker)) {
             state.senders.push(waker.clone());
         }
+        state.budget.lack(now().instant);
         self.pool.awaited.store(true, Ordering::SeqCst);
+        self.pool.tell(&state.budget);
     }
 }
 
@@ -241,46 +248,14 @@ impl Gauge {
     }
 }
 
-/// What a protocol keeps on a peer's behalf outside of its [`Link`](super::Link): counted against the budget for all while
-/// this lives, and no longer. Whoever has some and takes more asks [`Held::poll_room`] first.
-#[derive(Debug)]
-pub struct Held {
-    purse: Arc<Purse>,
-    gauge: Gauge,
-}
-
-impl Held {
-    pub(super) fn new(purse: Arc<Purse>) -> Self {
-        Self { purse, gauge: Gauge::default() }
-    }
-
-    /// Ready while more may be kept: the peer holds no more than is its own, or the budget is not spent. Otherwise the task is
-    /// woken when it is worth asking again.
-    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.purse.has_room(0) {
-            return Poll::Ready(());
-        }
-        self.purse.wake_for_room(cx.waker());
-        if self.purse.has_room(0) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// `len` bytes are kept now. Changes below 16 KiB may go uncounted.
-    pub fn set(&mut self, len: usize) {
-        self.gauge.tell(&self.purse, len);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{sync::Barrier, thread};
 
-    use super::*;
+    use super::{
+        super::held::{Held, Kept},
+        *,
+    };
 
     const MIB: usize = 1 << 20;
 
@@ -288,7 +263,7 @@ mod tests {
     fn p11_what_a_peer_holds_costs_the_budget_above_128_kib() {
         let pool = Pool::new(256 * MIB);
         let purse = Purse::new(&pool, 1);
-        let (mut one, mut other) = (Gauge::default(), Held::new(Arc::clone(&purse)));
+        let (mut one, mut other) = (Gauge::default(), Held::new(Kept::new(&purse)));
         one.tell(&purse, 100 * 1024);
         assert_eq!(pool.spent(), 0);
         other.set(100 * 1024);

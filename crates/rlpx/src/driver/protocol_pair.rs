@@ -129,8 +129,7 @@ impl ProtocolPair {
                     [&self.sessions.dialer, &self.sessions.listener].map(|end| end.session.has_room()),
                     self.sessions.now(),
                 );
-                let stall_ends = [&*one, &*other].map(|side| side.attached.stall_end());
-                let [first, second] = stall_ends;
+                let [first, second] = [&mut *one, &mut *other].map(|side| side.attached.stall_end(|| None));
                 let (side, result) = tokio::select! {
                     result = one.attached.turn(rooms[0]) => (0, result),
                     result = other.attached.turn(rooms[1]) => (1, result),

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::pool::{Gauge, Purse};
+use super::{
+    held::Kept,
+    pool::{Gauge, Purse},
+};
 
 /// Why an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +26,32 @@ pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     max_count: usize,
     max_len: usize,
-    purse: Arc<Purse>,
-    /// Whether the budget may refuse what comes to an empty queue, too.
-    guarded: bool,
+    account: Account,
+}
+
+/// Where the bytes in a queue count.
+#[derive(Debug)]
+enum Account {
+    /// With what a protocol keeps. An empty queue takes an item whatever the budget says.
+    Inbound(Arc<Kept>),
+    /// With what the peer holds. The budget may refuse what comes to an empty queue, too.
+    Outbound(Arc<Purse>),
+}
+
+impl Account {
+    fn purse(&self) -> &Purse {
+        match self {
+            Self::Inbound(kept) => kept.purse(),
+            Self::Outbound(purse) => purse,
+        }
+    }
+
+    fn tell(&self, gauge: &mut Gauge, len: usize) {
+        match self {
+            Self::Inbound(kept) => kept.tell(gauge, len),
+            Self::Outbound(purse) => gauge.tell(purse, len),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -33,6 +59,8 @@ struct State<T> {
     items: VecDeque<(T, usize)>,
     /// The sum of the items' lengths, in bytes.
     len: usize,
+    /// The length of the last item that was taken, while it is in use.
+    out_len: usize,
     closed: bool,
     waits_for_room: Vec<Waker>,
     waits_for_item: Option<Waker>,
@@ -40,27 +68,29 @@ struct State<T> {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue for at most `max_count` items of together `max_len` bytes, which count as held on the peer's
-    /// behalf. An empty queue takes one whatever the budget says: it is there already, and nothing stands still for ever.
-    pub(super) fn inbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
-        Self::new((max_count, max_len), purse, false)
+    /// An empty queue for at most `max_count` items of together `max_len` bytes, which count as kept for a protocol, and
+    /// the last that was popped until the next is asked for. An empty queue, of which no large item is out, takes one
+    /// whatever the budget says: it is there already, and nothing stands still for ever.
+    pub(super) fn inbound(max_count: usize, max_len: usize, kept: Arc<Kept>) -> Self {
+        Self::new((max_count, max_len), Account::Inbound(kept))
     }
 
     /// The same for what is to be sent: the budget may refuse it.
     pub(super) fn outbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
-        Self::new((max_count, max_len), purse, true)
+        Self::new((max_count, max_len), Account::Outbound(purse))
     }
 
-    fn new((max_count, max_len): (usize, usize), purse: Arc<Purse>, guarded: bool) -> Self {
+    fn new((max_count, max_len): (usize, usize), account: Account) -> Self {
         let state = State {
             items: VecDeque::new(),
             len: 0,
+            out_len: 0,
             closed: false,
             waits_for_room: Vec::new(),
             waits_for_item: None,
             gauge: Gauge::default(),
         };
-        Self { state: Mutex::new(state), max_count, max_len, purse, guarded }
+        Self { state: Mutex::new(state), max_count, max_len, account }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -73,7 +103,9 @@ impl<T> Queue<T> {
     }
 
     fn is_paid(&self, state: &State<T>, len: usize) -> bool {
-        (state.items.is_empty() && !self.guarded) || self.purse.has_room(len)
+        let passes =
+            matches!(self.account, Account::Inbound(_)) && state.items.is_empty() && state.out_len == 0;
+        passes || self.account.purse().has_room(len)
     }
 
     /// Puts in an item of `len` bytes, or gives it back.
@@ -85,7 +117,7 @@ impl<T> Queue<T> {
         if !self.has_room(&state, len) {
             return Err((item, PushError::Full));
         }
-        state.push(item, len, &self.purse);
+        state.push(item, len, &self.account);
         let waker = state.waits_for_item.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -98,7 +130,7 @@ impl<T> Queue<T> {
         if state.closed {
             return;
         }
-        state.push(item, len, &self.purse);
+        state.push(item, len, &self.account);
         let waker = state.waits_for_item.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -120,7 +152,7 @@ impl<T> Queue<T> {
             state.waits_for_room.push(cx.waker().clone());
         }
         if !self.is_paid(&state, len) {
-            self.purse.wake_for_room(cx.waker());
+            self.account.purse().wake_for_room(cx.waker());
             if self.has_room(&state, len) {
                 return Poll::Ready(());
             }
@@ -128,12 +160,35 @@ impl<T> Queue<T> {
         Poll::Pending
     }
 
-    /// The next item with its length; None when there is none and will be none.
-    pub(super) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<(T, usize)>> {
-        match self.try_pop() {
-            Some(item) => Poll::Ready(Some(item)),
-            None => self.poll_item(cx).map(|()| self.try_pop()),
+    /// The next item; None when there is none and will be none. The one before it is in use no more.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut state = self.lock();
+        let next = state.items.pop_front();
+        if next.is_none() && !state.closed {
+            state.waits_for_item = Some(cx.waker().clone());
         }
+        let out_len = next.as_ref().map_or(0, |(_, len)| *len);
+        state.len = state.len.saturating_sub(out_len);
+        state.out_len = out_len;
+        state.tell(&self.account);
+        let closed = state.closed;
+        let wakers = std::mem::take(&mut state.waits_for_room);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        match next {
+            None if !closed => Poll::Pending,
+            next => Poll::Ready(next.map(|(item, _)| item)),
+        }
+    }
+
+    /// The item that was taken last is in use no more.
+    pub(super) fn put_down(&self) {
+        let mut state = self.lock();
+        state.out_len = 0;
+        state.tell(&self.account);
+        let wakers = std::mem::take(&mut state.waits_for_room);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Ready when there is an item, or never will be.
@@ -151,7 +206,7 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         let (item, len) = state.items.pop_front()?;
         state.len = state.len.saturating_sub(len);
-        state.tell(&self.purse);
+        state.tell(&self.account);
         let wakers = std::mem::take(&mut state.waits_for_room);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -180,19 +235,19 @@ impl<T> Queue<T> {
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.gauge.tell(&self.purse, 0);
+        self.account.tell(&mut state.gauge, 0);
     }
 }
 
 impl<T> State<T> {
-    fn push(&mut self, item: T, len: usize, purse: &Purse) {
+    fn push(&mut self, item: T, len: usize, account: &Account) {
         self.len = self.len.saturating_add(len);
         self.items.push_back((item, len));
-        self.tell(purse);
+        self.tell(account);
     }
 
-    fn tell(&mut self, purse: &Purse) {
-        self.gauge.tell(purse, self.len);
+    fn tell(&mut self, account: &Account) {
+        account.tell(&mut self.gauge, self.len.saturating_add(self.out_len));
     }
 
     fn has_room(&self, len: usize, max_count: usize, max_len: usize) -> bool {
@@ -208,10 +263,14 @@ mod tests {
         task::Wake,
     };
 
-    use super::{super::pool::Pool, *};
+    use super::{
+        super::pool::{GRAIN, Pool},
+        *,
+    };
+    use crate::config::FREE_LEN;
 
-    fn purse() -> Arc<Purse> {
-        Purse::new(&Pool::new(0), 1)
+    fn kept() -> Arc<Kept> {
+        Kept::new(&Purse::new(&Pool::new(0), 1))
     }
 
     #[derive(Default)]
@@ -225,7 +284,7 @@ mod tests {
 
     #[test]
     fn p11_count_and_bytes_are_bounded_and_one_item_of_any_size_passes() {
-        let queue = Queue::inbound(3, 100, purse());
+        let queue = Queue::inbound(3, 100, kept());
         queue.try_push('a', 1_000_000).unwrap();
         assert_eq!(queue.try_push('b', 1), Err(('b', PushError::Full)));
         assert_eq!(queue.try_pop(), Some(('a', 1_000_000)));
@@ -261,42 +320,49 @@ mod tests {
         let pool = Pool::new(64 << 20);
         let other = Purse::new(&pool, 2);
         other.change(0, 64 << 20);
-        let queue = Queue::inbound(3, 1 << 20, Purse::new(&pool, 1));
+        let queue = Queue::inbound(3, 1 << 20, Kept::new(&Purse::new(&pool, 1)));
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
         assert!(queue.poll_room(&mut cx, 0).is_ready());
         queue.push_last('a', 200_000);
         assert!(queue.poll_room(&mut cx, 0).is_pending());
-        // Taken, it makes room for one.
-        queue.try_pop();
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
-        assert!(queue.poll_room(&mut cx, 0).is_ready());
+        // While it is in use it is the one. When the next is asked for, it makes room.
+        assert_eq!(queue.poll_next(&mut cx), Poll::Ready(Some('a')));
+        assert!(queue.poll_room(&mut cx, 0).is_pending());
+        let woken = wakes.0.load(Ordering::Relaxed);
+        assert!(queue.poll_next(&mut cx).is_pending());
+        assert!(wakes.0.load(Ordering::Relaxed) > woken && queue.poll_room(&mut cx, 0).is_ready());
         queue.push_last('b', 200_000);
         assert!(queue.poll_room(&mut cx, 0).is_pending());
         // What another gives back makes room too.
+        let woken = wakes.0.load(Ordering::Relaxed);
         other.change(64 << 20, 0);
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 3);
+        assert!(wakes.0.load(Ordering::Relaxed) > woken && queue.poll_room(&mut cx, 0).is_ready());
+        assert_eq!(queue.poll_next(&mut cx), Poll::Ready(Some('b')));
+        assert_eq!(pool.standing().0, 200_000 / GRAIN * GRAIN - FREE_LEN);
+        queue.put_down();
+        assert_eq!(pool.standing().0, 0);
     }
 
     #[test]
     fn room_items_and_the_end_wake_who_waits() {
-        let queue = Queue::inbound(1, 100, purse());
+        let queue = Queue::inbound(1, 100, kept());
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
-        assert_eq!(queue.poll_pop(&mut cx), Poll::Pending);
+        assert_eq!(queue.poll_next(&mut cx), Poll::Pending);
         queue.try_push('a', 1).unwrap();
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert!(queue.poll_room(&mut cx, 1).is_pending() && queue.poll_room(&mut cx, 1).is_pending());
-        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(Some(('a', 1))));
+        assert_eq!(queue.poll_next(&mut cx), Poll::Ready(Some('a')));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
         queue.try_push('b', 1).unwrap();
         assert!(queue.poll_room(&mut cx, 1).is_pending());
         queue.close();
         assert_eq!(wakes.0.load(Ordering::Relaxed), 3);
         assert_eq!(queue.try_push('c', 1), Err(('c', PushError::Closed)));
-        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(Some(('b', 1))));
-        assert_eq!(queue.poll_pop(&mut cx), Poll::Ready(None));
+        assert_eq!(queue.poll_next(&mut cx), Poll::Ready(Some('b')));
+        assert_eq!(queue.poll_next(&mut cx), Poll::Ready(None));
     }
 }

@@ -1,6 +1,6 @@
 //! Peers that share a budget too small for all of them: their frames come one after the other, whoever is read and brings
-//! nothing goes by name, and what is to be sent waits while all of it is spent. Time is real here; what is decided is tested in `src/budget.rs`, how long a session waits
-//! in `src/session/tests/budget.rs`.
+//! nothing goes by name, as does whose messages are not taken, and what is to be sent waits while all of it is spent. Time
+//! is real here; what is decided is tested in `src/budget.rs`, how long a session waits in `src/session/tests/budget.rs`.
 
 use std::{
     future::poll_fn,
@@ -8,11 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use rlpx::{
-    DisconnectReason, Link, Reject, SendError, ServerConfig, SessionEnd, SessionError, SharedMessage, Wait,
+    CapabilityName, DisconnectReason, Link, Protocol, Reject, SendError, ServerConfig, SessionEnd,
+    SessionError, SharedMessage, Wait,
     config::{BUDGET_RESERVE, FREE_LEN},
     protocol,
 };
@@ -28,19 +30,23 @@ fn noise(len: u32) -> Bytes {
 /// A node with the smallest budget, an echo, and a protocol that counts the bytes that come.
 async fn node(stage: &Stage) -> (Node, Arc<AtomicUsize>) {
     let counted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&counted);
-    let counter = protocol("count", [V1], move |_, mut messages| {
-        let count = Arc::clone(&count);
-        async move {
-            while let Some(message) = messages.next().await {
-                count.fetch_add(message.payload.len(), Ordering::SeqCst);
-            }
-        }
-    });
     let key = stage.key();
     let config = ServerConfig { memory_budget: BUDGET_RESERVE, ..quick() };
-    let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
-    (stage.start(key, builder.protocol(Arc::new(counter))), counted)
+    let builder = stage.builder(&key, listener().await).protocol(echo("echo")).config(config);
+    (stage.start(key, builder.protocol(counter(&counted))), counted)
+}
+
+/// A protocol that counts the bytes that come.
+fn counter(counted: &Arc<AtomicUsize>) -> impl Protocol + use<> {
+    let counted = Arc::clone(counted);
+    protocol("count", [V1], move |_, mut messages| {
+        let counted = Arc::clone(&counted);
+        async move {
+            while let Some(message) = messages.next().await {
+                counted.fetch_add(message.payload.len(), Ordering::SeqCst);
+            }
+        }
+    })
 }
 
 async fn until(mut done: impl FnMut() -> bool) {
@@ -124,6 +130,67 @@ async fn stall(trusted: bool) {
     assert_eq!(node.server.counters().rejects.count(Reject::BudgetPace), 1);
     within(until(|| counted.load(Ordering::SeqCst) == payload.len())).await;
     ask_echo(&mut small, b"after it").await;
+}
+
+/// A node with a budget of 64 MiB where half a second is long: a protocol that counts what comes, and `greedy`.
+async fn node_with(stage: &Stage, greedy: impl Protocol) -> (Node, Arc<AtomicUsize>) {
+    let counted = Arc::new(AtomicUsize::new(0));
+    let mut config = ServerConfig { memory_budget: 2 * BUDGET_RESERVE, ..quick() };
+    config.times.protocol_stall = Duration::from_millis(500);
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).protocol(counter(&counted)).protocol(greedy);
+    (stage.start(key, builder.config(config)), counted)
+}
+
+/// Five peers of `protocol` send what together is more than the budget and never read, while an honest one sends 12 MiB:
+/// that comes in, and those that go do so by the name of the protocol.
+async fn hoard(stage: &Stage, mut node: Node, counted: Arc<AtomicUsize>) {
+    let hoards = noise(15 << 20);
+    let mut honest = stage.tool_with(&node, &["count"]).await;
+    let begun = node.server.counters().bytes_in();
+    let mut attackers = JoinSet::new();
+    for _ in 0..5 {
+        let (mut attacker, hoards) = (stage.tool_with(&node, &["greedy"]).await, hoards.clone());
+        attackers.spawn(async move {
+            let _ = attacker.send(0, 0, hoards).await;
+            std::future::pending::<()>().await;
+        });
+    }
+    // More than is free without waiting.
+    within(until(|| node.server.counters().bytes_in() > begun + (46 << 20))).await;
+    let payload = noise(12 << 20);
+    within(honest.send(0, 0, payload.clone())).await.unwrap();
+    within(until(|| counted.load(Ordering::SeqCst) == payload.len())).await;
+    let (info, end) = node.disconnected().await;
+    let error = Some(SessionError::Stalled(CapabilityName::new("greedy").unwrap()));
+    let reason = DisconnectReason::Requested;
+    assert_eq!(
+        (info.capabilities[0].name, end),
+        (CapabilityName::new("greedy").unwrap(), SessionEnd::Local { reason, error })
+    );
+}
+
+#[tokio::test]
+async fn p11_peers_that_do_not_read_their_answers_cannot_keep_the_budget_with_what_they_send() {
+    let stage = Stage::new();
+    // It takes nothing until its peer has read all that it is told.
+    let greedy = protocol("greedy", [V1], |peer, _messages| async move {
+        while peer.send(1, noise(256 << 10)).await.is_ok() {}
+    });
+    let (node, counted) = node_with(&stage, greedy).await;
+    hoard(&stage, node, counted).await;
+}
+
+#[tokio::test]
+async fn p11_what_a_function_has_in_its_hands_is_not_kept_from_all_others_for_ever() {
+    let stage = Stage::new();
+    let greedy = protocol("greedy", [V1], |peer, mut messages| async move {
+        let message = messages.next().await;
+        while peer.send(1, noise(256 << 10)).await.is_ok() {}
+        drop(message);
+    });
+    let (node, counted) = node_with(&stage, greedy).await;
+    hoard(&stage, node, counted).await;
 }
 
 /// A node with the smallest budget and three protocols: an echo; one that hands out the way to its peer; and one that keeps
