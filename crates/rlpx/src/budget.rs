@@ -79,9 +79,17 @@ impl Budget {
         self.leave(holder);
     }
 
-    /// Somebody whom this does not know of, as for what is to be sent, finds no room: memory is short.
-    pub fn lack(&mut self, now: Instant) {
-        self.short_since.get_or_insert(now);
+    /// Somebody whom this does not know of, as for what is to be sent, finds no room when `spent` bytes are: memory is short,
+    /// unless the longest message has room.
+    pub fn lack(&mut self, now: Instant, spent: usize) {
+        if spent > self.calm() {
+            self.short_since.get_or_insert(now);
+        }
+    }
+
+    /// Up to which a shortage is over: the longest message has room.
+    const fn calm(&self) -> usize {
+        self.free().saturating_sub(MAX_MESSAGE_LEN)
     }
 
     /// A holder's frame is complete, or it is gone.
@@ -101,7 +109,7 @@ impl Budget {
     pub fn poll(&mut self, spent: usize) -> Option<Grant> {
         self.short_since?;
         if self.waiting.is_empty() {
-            if spent <= self.free().saturating_sub(MAX_MESSAGE_LEN) && self.reading.is_none() {
+            if spent <= self.calm() && self.reading.is_none() {
                 self.short_since = None;
             }
             return None;
@@ -164,7 +172,7 @@ mod tests {
             match *step {
                 Wait(holder, more, rest) => budget.wait(start().instant, holder, more, rest),
                 Done(holder) => budget.done(holder),
-                Lack => budget.lack(start().instant),
+                Lack => budget.lack(start().instant, spent),
                 Spent(now_spent) => spent = now_spent,
             }
             let mut granted = Vec::new();
@@ -240,6 +248,8 @@ mod tests {
         play(
             256 * MIB,
             &[
+                (Spent(208 * MIB), &[], false),
+                (Lack, &[], false),
                 (Spent(223 * MIB), &[], false),
                 (Lack, &[], true),
                 (Spent(209 * MIB), &[], true),

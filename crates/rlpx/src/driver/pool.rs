@@ -221,14 +221,15 @@ impl Purse {
         held <= FREE_LEN || self.pool.spent().saturating_add(len) <= self.pool.queue_limit
     }
 
-    /// Memory is short: wakes a task when something is given back. It asks once more after this: that may have been just now.
+    /// Memory is short for a task: wakes it when something is given back. It asks once more after this: that may have been just now.
     pub(super) fn wake_for_room(&self, waker: &Waker) {
         let mut state = self.pool.lock();
         if !state.senders.iter().any(|other| other.will_wake(waker)) {
             state.senders.push(waker.clone());
         }
-        state.budget.lack(now().instant);
+        // First, so that what is given back from now on is seen.
         self.pool.awaited.store(true, Ordering::SeqCst);
+        state.budget.lack(now().instant, self.pool.spent());
         self.pool.tell(&state.budget);
     }
 }
