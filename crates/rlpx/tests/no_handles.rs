@@ -12,7 +12,7 @@ use std::{
     fs::File,
     os::unix::fs::FileExt,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,6 @@ use rlpx::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{One, Stage, echo, listener, quick, within};
-use tokio::sync::Mutex;
 
 #[expect(clippy::disallowed_methods, reason = "the least that a pause takes is measured")]
 fn clock() -> Instant {
@@ -32,17 +31,24 @@ fn clock() -> Instant {
 /// The handles of a process that has standard input, output and errors: what has more opens none.
 const SPENT: u64 = 3;
 
-/// Held by the test that runs.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Runs `test` when no other of this process runs: its runtime, too, needs handles that another may have forbidden.
+fn alone(test: impl Future<Output = ()>) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
 
 /// Lets this process have `current` open files.
 fn limit_files(limits: &Rlimit, current: Option<u64>) {
     setrlimit(Resource::Nofile, Rlimit { current, maximum: limits.maximum }).unwrap();
 }
 
-#[tokio::test]
-async fn o04_without_file_handles_all_dials_pause_and_the_first_that_can_reaches_its_node() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn o04_without_file_handles_all_dials_pause_and_the_first_that_can_reaches_its_node() {
+    alone(dials_pause());
+}
+
+async fn dials_pause() {
     let stage = Stage::new();
     let (target, mut dialer) = (stage.echoing().await, stage.echoing().await);
     let limits = getrlimit(Resource::Nofile);
@@ -77,9 +83,12 @@ fn content(file: &File) -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
-async fn s11_without_file_handles_a_node_that_served_gets_into_the_address_book() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn s11_without_file_handles_a_node_that_served_gets_into_the_address_book() {
+    alone(the_book_is_written());
+}
+
+async fn the_book_is_written() {
     let (stage, dir) = (Stage::new(), tempfile::tempdir().unwrap());
     let path = dir.path().join("addressbook.redb");
     let (key, target) = (stage.key(), stage.echoing().await);
