@@ -6,16 +6,19 @@
 
 #![expect(unsafe_code, reason = "instructions that not every processor has cannot be called safely")]
 
+use std::sync::Arc;
+
 use super::MAC_LEN;
 
 /// Keys of all rounds: one before the first of 14.
 const ROUND_KEYS: usize = 15;
 
-/// AES-256 with one key, encrypting only.
+/// AES-256 with one key, encrypting only. Clones share the keys of all rounds.
+#[derive(Clone)]
 pub(super) enum BlockCipher {
     #[cfg(target_arch = "x86_64")]
-    Native(Box<zeroize::Zeroizing<[[u8; MAC_LEN]; ROUND_KEYS]>>),
-    Portable(Box<aes::Aes256Enc>),
+    Native(Arc<zeroize::Zeroizing<[[u8; MAC_LEN]; ROUND_KEYS]>>),
+    Portable(Arc<aes::Aes256Enc>),
 }
 
 impl BlockCipher {
@@ -23,13 +26,13 @@ impl BlockCipher {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("aes") {
             // SAFETY: the processor has AES-NI.
-            return Self::Native(Box::new(unsafe { native::expand(key) }.into()));
+            return Self::Native(Arc::new(unsafe { native::expand(key) }.into()));
         }
         Self::portable(key)
     }
 
     fn portable(key: &[u8; 32]) -> Self {
-        Self::Portable(Box::new(aes::cipher::KeyInit::new(key.into())))
+        Self::Portable(Arc::new(aes::cipher::KeyInit::new(key.into())))
     }
 
     /// The block's ciphertext.

@@ -4,8 +4,9 @@
 
 use aes::{
     Aes256,
-    cipher::{KeyIvInit, StreamCipher, StreamCipherSeek},
+    cipher::{InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper, StreamCipherSeek},
 };
+use ctr::CtrCore;
 use zeroize::Zeroizing;
 
 /// Key stream made at once, in bytes: 64 blocks, the most that a processor works on side by side.
@@ -25,10 +26,13 @@ pub(crate) struct FrameCipher {
 }
 
 impl FrameCipher {
-    /// The stream of `key` from its start.
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        let stream = ctr::Ctr64BE::new(key.into(), &[0; 16].into());
-        Self { stream, batch: None, left: 0, quiet_calls: QUIET_CALLS }
+    /// The stream of `key` from its start, for each direction.
+    pub(crate) fn both(key: &[u8; 32]) -> [Self; 2] {
+        let aes = Aes256::new(key.into());
+        [aes.clone(), aes].map(|aes| {
+            let stream = StreamCipherCoreWrapper::from_core(CtrCore::inner_iv_init(aes, &[0; 16].into()));
+            Self { stream, batch: None, left: 0, quiet_calls: QUIET_CALLS }
+        })
     }
 
     /// Encrypts or decrypts what comes next, of any length.
@@ -73,6 +77,8 @@ impl FrameCipher {
 
 #[cfg(test)]
 mod tests {
+    use aes::cipher::KeyIvInit;
+
     use super::*;
 
     #[test]
@@ -81,7 +87,7 @@ mod tests {
         let mut expected: Vec<u8> = (0..20_000u32).map(|byte| byte as u8).collect();
         let mut ciphered = expected.clone();
         ctr::Ctr128BE::<Aes256>::new(&key.into(), &[0; 16].into()).apply_keystream(&mut expected);
-        let mut cipher = FrameCipher::new(&key);
+        let [mut cipher, _] = FrameCipher::both(&key);
         let mut rest = ciphered.as_mut_slice();
         for len in [16, 80, 1, 0, 15, 1024, 7, 1023, 1025, 4096, 3, 2048].into_iter().cycle() {
             let (here, after) = rest.split_at_mut(rest.len().min(len));

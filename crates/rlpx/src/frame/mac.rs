@@ -24,15 +24,16 @@ pub(crate) struct FrameMac {
 }
 
 impl FrameMac {
-    /// The state after `hash` has absorbed the masked nonce and the handshake packet.
-    pub(crate) fn new(mac_secret: &[u8; 32], hash: Keccak256) -> Self {
-        Self {
-            aes: BlockCipher::new(mac_secret),
+    /// One for each direction, after each of `hashes` has absorbed the masked nonce and the handshake packet.
+    pub(crate) fn both(mac_secret: &[u8; 32], hashes: [Keccak256; 2]) -> [Self; 2] {
+        let aes = BlockCipher::new(mac_secret);
+        hashes.map(|hash| Self {
+            aes: aes.clone(),
             hash,
             digest: None,
             #[cfg(test)]
             digests: 0,
-        }
+        })
     }
 
     /// The tag of a header.

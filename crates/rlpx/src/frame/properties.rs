@@ -17,13 +17,14 @@ const LIMIT: usize = 100_000;
 
 /// One direction, both ends.
 fn direction(key: [u8; 32]) -> (FrameEncoder, FrameDecoder) {
-    let state = || {
+    let hashes = [(); 2].map(|()| {
         let mut hash = Keccak256::new();
         hash.update(&key);
-        FrameMac::new(&key, hash)
-    };
-    let encoder = FrameEncoder::new(FrameCipher::new(&key), state());
-    (encoder, FrameDecoder::new(FrameCipher::new(&key), state(), LIMIT))
+        hash
+    });
+    let [sending, receiving] = FrameCipher::both(&key);
+    let [egress, ingress] = FrameMac::both(&key, hashes);
+    (FrameEncoder::new(sending, egress), FrameDecoder::new(receiving, ingress, LIMIT))
 }
 
 /// Messages: most are short, some longer than a read.

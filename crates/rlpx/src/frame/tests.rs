@@ -22,9 +22,9 @@ fn seeded(bytes: &[u8]) -> Keccak256 {
 fn direction(seed: u8) -> (FrameEncoder, FrameDecoder) {
     let aes = keccak256(&[seed, 1]);
     let mac = keccak256(&[seed, 2]);
-    let cipher = || FrameCipher::new(&aes);
-    let state = || FrameMac::new(&mac, seeded(&[seed, 3]));
-    (FrameEncoder::new(cipher(), state()), FrameDecoder::new(cipher(), state(), LIMIT))
+    let [sending, receiving] = FrameCipher::both(&aes);
+    let [egress, ingress] = FrameMac::both(&mac, [(); 2].map(|()| seeded(&[seed, 3])));
+    (FrameEncoder::new(sending, egress), FrameDecoder::new(receiving, ingress, LIMIT))
 }
 
 fn encode(encoder: &mut FrameEncoder, code: u64, payload: &[u8]) -> Vec<u8> {
@@ -272,7 +272,7 @@ fn what_follows_a_handed_on_payload_is_kept() {
 
 #[test]
 fn the_next_header_starts_from_the_digest_of_the_last_tag() {
-    let mut mac = FrameMac::new(&[1; 32], seeded(b"seed"));
+    let [mut mac, _] = FrameMac::both(&[1; 32], [seeded(b"seed"), seeded(b"other")]);
     assert_eq!(mac.digests(), 0);
     for frame in 1..=10 {
         mac.header(&[2; HEADER_LEN]);

@@ -56,10 +56,9 @@ impl Secrets {
     /// The frame layer. The decoder takes nothing longer than a Hello until it is told so.
     pub(crate) fn into_frames(self) -> (FrameEncoder, FrameDecoder) {
         // Both directions run the same key stream from zero: the specification's known flaw, not ours to mend.
-        let cipher = || FrameCipher::new(&self.aes);
-        let encoder = FrameEncoder::new(cipher(), FrameMac::new(&self.mac, self.egress));
-        let decoder = FrameDecoder::new(cipher(), FrameMac::new(&self.mac, self.ingress), MAX_FIRST_LEN);
-        (encoder, decoder)
+        let [sending, receiving] = FrameCipher::both(&self.aes);
+        let [egress, ingress] = FrameMac::both(&self.mac, [self.egress, self.ingress]);
+        (FrameEncoder::new(sending, egress), FrameDecoder::new(receiving, ingress, MAX_FIRST_LEN))
     }
 }
 
