@@ -7,7 +7,7 @@ use identity::PublicKey;
 use super::{MAX_CONTENT_LEN, Nonce, VERSION, nonce, public_key};
 use crate::{
     error::{DecodeError, Fault, HandshakeError, What},
-    p2p::exact_list,
+    p2p::{append_string, exact_list},
 };
 
 /// The recipient's message.
@@ -24,7 +24,9 @@ impl Ack {
     /// The message, and after it `padding`.
     pub(crate) fn encode(&self, padding: &[u8]) -> BytesMut {
         let mut stream = rlp::RlpStream::new_list_with_buffer(BytesMut::with_capacity(MAX_CONTENT_LEN), 3);
-        stream.append(&self.ephemeral.as_bytes().as_slice()).append(&self.nonce.as_slice()).append(&VERSION);
+        append_string(&mut stream, self.ephemeral.as_bytes());
+        append_string(&mut stream, &self.nonce);
+        stream.append(&VERSION);
         let mut message = stream.out();
         message.extend_from_slice(padding);
         message

@@ -8,7 +8,7 @@ use identity::{PublicKey, Signature};
 use super::{MAX_CONTENT_LEN, Nonce, VERSION, item, nonce, public_key};
 use crate::{
     error::{DecodeError, Fault, HandshakeError, What},
-    p2p::exact_list,
+    p2p::{append_string, exact_list},
 };
 
 /// Length of a signature on the wire, in bytes.
@@ -30,8 +30,10 @@ impl Auth {
     /// The message, and after it `padding`.
     pub(crate) fn encode(&self, padding: &[u8]) -> BytesMut {
         let mut stream = rlp::RlpStream::new_list_with_buffer(BytesMut::with_capacity(MAX_CONTENT_LEN), 4);
-        stream.append(&self.signature.0.as_slice()).append(&self.initiator.as_bytes().as_slice());
-        stream.append(&self.nonce.as_slice()).append(&VERSION);
+        append_string(&mut stream, &self.signature.0);
+        append_string(&mut stream, self.initiator.as_bytes());
+        append_string(&mut stream, &self.nonce);
+        stream.append(&VERSION);
         let mut message = stream.out();
         message.extend_from_slice(padding);
         message

@@ -4,6 +4,7 @@
 use identity::{PublicKey, steps};
 use rlp::{Rlp, RlpStream};
 
+use super::append_string;
 use crate::{
     capability::{Capability, CapabilityName},
     error::{DecodeError, Fault, Incompatibility, SessionError, What},
@@ -42,7 +43,7 @@ impl Hello {
         for capability in &self.capabilities {
             stream.begin_list(2).append(&capability.name.as_str()).append(&capability.version);
         }
-        stream.append(&self.listen_port).append(&self.public_key.as_bytes().as_slice());
+        append_string(stream.append(&self.listen_port), self.public_key.as_bytes());
         stream.out().to_vec()
     }
 

@@ -40,6 +40,23 @@ fn list(items: &[&[u8]]) -> Vec<u8> {
     list.out().to_vec()
 }
 
+#[test]
+fn a_string_in_one_piece_is_what_the_stream_makes_of_it() {
+    fn same<const N: usize>(string: [u8; N]) {
+        let (mut whole, mut bytewise) = (RlpStream::new_list(2), RlpStream::new_list(2));
+        append_string(whole.append(&7u8), &string);
+        bytewise.append(&7u8).append(&string.as_slice());
+        assert!(whole.is_finished());
+        assert_eq!(whole.out(), bytewise.out());
+    }
+    same([0; 2]);
+    same([0x7f; 32]);
+    same([1; 55]);
+    same([1; 56]);
+    same([0xff; 65]);
+    same([0x80; 255]);
+}
+
 /// A Hello of these items, but for the one at `place`.
 fn hello_with(place: usize, item: &[u8]) -> Vec<u8> {
     let key = rlp::encode(&[1u8; 64].as_slice());
