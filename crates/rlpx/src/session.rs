@@ -156,7 +156,7 @@ pub struct Session {
 
 impl Session {
     /// The side that dialed `remote` and is now connected. Jobs go in `lane`; `rng` gives nonce, counter block and
-    /// padding, and must be the operating system's.
+    /// padding, none of them secret: `rand::rng()` will do, which the operating system seeds.
     pub fn initiator(
         now: Now,
         config: Arc<SessionConfig>,

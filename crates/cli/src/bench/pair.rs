@@ -59,7 +59,7 @@ impl Ends {
 
     /// A handshake from the first byte until both may send messages.
     pub(super) fn shake_hands(&self, now: Now) -> Result<Pair, String> {
-        let mut rng = UnwrapErr(SysRng);
+        let mut rng = rand::rng();
         let ([dialler, listener], [dials, listens]) = (&self.configs, &self.keys);
         let remote = listens.public_key();
         let initiator = Session::initiator(now, Arc::clone(dialler), remote, Lane(1), &mut rng);

@@ -14,7 +14,6 @@ use identity::{
     CurveHandle, PublicKey,
     curve::{CurveJob, CurveResult, Lane, Ticket},
 };
-use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -57,7 +56,7 @@ impl Wire {
         (remote, lane): (PublicKey, Lane),
         traffic: Arc<Traffic>,
     ) -> Self {
-        let session = Session::initiator(now(), config, remote, lane, &mut UnwrapErr(SysRng));
+        let session = Session::initiator(now(), config, remote, lane, &mut rand::rng());
         Self::new(stream, session, curve, traffic)
     }
 
@@ -69,7 +68,7 @@ impl Wire {
         lane: Lane,
         traffic: Arc<Traffic>,
     ) -> Self {
-        let session = Session::recipient(now(), config, lane, &mut UnwrapErr(SysRng));
+        let session = Session::recipient(now(), config, lane, &mut rand::rng());
         Self::new(stream, session, curve, traffic)
     }
 
