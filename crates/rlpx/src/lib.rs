@@ -28,7 +28,7 @@
 //!         }
 //!     });
 //!     let key = Arc::new(NodeKey::generate(&mut UnwrapErr(SysRng)));
-//!     // All limits and times, with their defaults.
+//!     // All limits and times that an owner may set, with their defaults.
 //!     let config = ServerConfig { max_peers: 10, ..ServerConfig::default() };
 //!     let listens = (Ipv4Addr::LOCALHOST, 0).into();
 //!     Server::builder(curves.handle(key)).listen(listens).protocol(echo).config(config).start()

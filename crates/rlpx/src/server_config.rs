@@ -92,7 +92,7 @@ pub const MIN_RATE: u64 = 16 * 1024;
 /// What an owner sets for the server of a node.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Peers in all; trusted ones come on top. Default: 50.
+    /// Peers in all. Trusted ones count, and are let in when it is full. Default: 50.
     pub max_peers: usize,
     /// Who the slots are for.
     pub slots: Slots,

@@ -391,7 +391,8 @@ impl Session {
         self.phase == Phase::Running && !self.egress.is_away() && self.egress.len() < WRITE_HIGH_WATER
     }
 
-    /// Who the peer proved to be; None before the encrypted handshake is over.
+    /// Who the peer is: whom we dialed, or who it says to be, which its first frame proves. None before the encrypted
+    /// handshake is over.
     pub const fn remote(&self) -> Option<PublicKey> {
         self.peer.key
     }

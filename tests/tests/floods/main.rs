@@ -35,7 +35,7 @@ const THOROUGH: bool = cfg!(feature = "thorough");
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Lets an attack run to its end beside honest peers: what it says of itself, and what the node has counted. It has to have
-/// done `least` of each, or a fourth: a machine that does other things besides is no better a node.
+/// done `least` of each, but for a hundredth; in an ordinary run, beside whatever else the machine does, a fourth of it.
 async fn endure(role: &str, numbers: &[(&str, u32)], least: &[(&str, u32)]) {
     let _alone = ALONE.lock().await;
     let (mut node, enode) = Flood::node(BUDGET);
@@ -52,7 +52,8 @@ async fn endure(role: &str, numbers: &[(&str, u32)], least: &[(&str, u32)]) {
     seen.assert_unharmed(role);
     for (what, count) in least {
         let done = told(&said, what);
-        assert!(done >= count / 4, "no attack: {done} {what} of {count}");
+        let least = if THOROUGH { count / 100 * 99 } else { count / 4 };
+        assert!(done >= least, "no attack: {done} {what} of {count}");
     }
     drop(attack);
 }

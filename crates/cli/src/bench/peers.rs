@@ -89,9 +89,11 @@ pub(super) fn idle_peer(cores: &Cores, quick: bool, stop: &AtomicBool) -> Result
 /// Row `rlpx.burst`: resident memory after each peer has sent a message of 16 MiB, over what it was before.
 pub(super) fn burst(cores: &Cores, quick: bool, stop: &AtomicBool) -> Result<Amount, Halt> {
     let count = if quick { QUICK_BURST_PEERS } else { FIRST_PEERS };
+    let settling = if quick { Duration::ZERO } else { SETTLING };
     block_on(async {
         let mut ends = Ends::start(cores).await?;
         ends.connect(count, count, stop).await?;
+        pass(settling, stop).await?;
         let idle = ends.memory().await?;
         ends.load.ask_unless(Order::Send(BURST_LEN), stop).await?;
         ends.serving.ask_unless(Order::Received(count), stop).await?;

@@ -20,6 +20,6 @@ pub struct NodeInfo {
     pub local_addrs: Vec<SocketAddr>,
     /// What Hello offers, sorted.
     pub capabilities: Vec<Capability>,
-    /// Peers in all; trusted ones come on top.
+    /// Peers in all. Trusted ones count, and are let in when it is full.
     pub max_peers: usize,
 }

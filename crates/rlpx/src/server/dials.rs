@@ -105,7 +105,7 @@ impl Server {
         self.dialer.consider(now.instant, &self.config, node_id, &left)
     }
 
-    /// Dials the static peers that are due. They take no slots from candidates, and wait when every dial is taken.
+    /// Dials the static peers that are due, before any candidate; they wait when every dial is taken.
     pub(super) fn dial_static(&mut self, now: Now) {
         while let Some(enode) = self.static_to_dial(now) {
             let id = self.peers.insert(Entry::outbound(now.instant, Origin::Static, enode.public_key));
