@@ -1,10 +1,10 @@
 //! Servers and single connections from start to end: what is refused at the start, what the tool sends, receives and
 //! reports, who says goodbye at shutdown.
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use identity::{Endpoint, Enode};
+use identity::{Endpoint, Enode, NodeKey};
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     CapabilityName, CommandError, ConfigError, ConnectError, DisconnectReason, Event, LocalCapability,
@@ -12,6 +12,7 @@ use rlpx::{
     protocol,
 };
 use tokio::{
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -260,4 +261,38 @@ async fn what_cannot_work_is_refused_at_the_start() {
     let config = ServerConfig { static_peers: vec![own], ..quick() };
     let own = Server::builder(stage.pool.handle(key)).config(config).start();
     assert!(matches!(own, Err(ConfigError::Peer(CommandError::Own))));
+}
+
+/// Reads the auth that a tool with one and the same key dials with: point and counter block, and how long it is.
+async fn auth_of(stage: &Stage, key: &Arc<NodeKey>, listener: &TcpListener) -> ([u8; 65], [u8; 16], u16) {
+    let (address, remote) = (listener.local_addr().unwrap(), stage.key().public_key());
+    let config = SessionConfig::new(key.public_key(), "tool/1", vec![]);
+    let dial = Server::connect(stage.pool.handle(Arc::clone(key)), config, address, remote);
+    let read = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (len, mut point, mut counter) = (stream.read_u16().await.unwrap(), [0; 65], [0; 16]);
+        stream.read_exact(&mut point).await.unwrap();
+        stream.read_exact(&mut counter).await.unwrap();
+        (point, counter, len)
+    };
+    let (dialed, seen) = within(async { tokio::join!(dial, read) }).await;
+    dialed.map(drop).unwrap_err();
+    seen
+}
+
+#[tokio::test]
+async fn h21_no_two_auths_that_are_sent_show_the_same() {
+    const DIALS: usize = 100;
+    let (stage, listener) = (Stage::new(), listener().await);
+    let key = stage.key();
+    let (mut points, mut counters, mut lens) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for _ in 0..DIALS {
+        let (point, counter, len) = auth_of(&stage, &key, &listener).await;
+        points.insert(point);
+        counters.insert(counter);
+        lens.insert(len);
+    }
+    assert_eq!((points.len(), counters.len()), (DIALS, DIALS));
+    // Of a hundred lengths a hundred draws meet some sixty.
+    assert!(lens.len() > DIALS / 4, "{lens:?}");
 }
