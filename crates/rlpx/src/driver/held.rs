@@ -2,14 +2,14 @@
 //! shortage (`attached/untaken.rs`), and in what the peer holds of the budget for all (`pool.rs`).
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use super::pool::{Gauge, Purse};
+use super::{
+    pool::{Gauge, Purse},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// What one protocol keeps of one peer's, in steps of a [`Gauge`].
 #[derive(Debug)]

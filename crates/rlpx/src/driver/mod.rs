@@ -16,6 +16,8 @@ mod event;
 mod function;
 mod held;
 mod intake;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod keeper;
 mod link;
 mod listener;
@@ -32,6 +34,7 @@ mod queue;
 mod sealer;
 mod server_task;
 mod shared;
+mod sync;
 mod throttle;
 mod traffic;
 mod trim;

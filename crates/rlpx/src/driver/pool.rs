@@ -4,17 +4,20 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::Waker,
     time::Instant,
 };
 
 use tokio::sync::{oneshot, watch};
 
-use super::now;
+use super::{
+    now,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+    },
+};
 use crate::{budget::Budget, config::FREE_LEN};
 
 /// What is held is told when it has changed by this much, in bytes.

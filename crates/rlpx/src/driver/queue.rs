@@ -3,13 +3,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use super::{
     held::Kept,
     pool::{Gauge, Purse},
+    sync::{Mutex, MutexGuard},
 };
 
 /// Why an item was not taken.
@@ -145,13 +146,15 @@ impl<T> Queue<T> {
     /// Ready when an item of `len` bytes has room, or never will.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>, len: usize) -> Poll<()> {
         let mut state = self.lock();
-        if state.closed || self.has_room(&state, len) {
+        // Looked at once: memory that is given back between two looks would wake nobody.
+        let is_paid = self.is_paid(&state, len);
+        if state.closed || (is_paid && state.has_room(len, self.max_count, self.max_len)) {
             return Poll::Ready(());
         }
         if !state.waits_for_room.iter().any(|waker| waker.will_wake(cx.waker())) {
             state.waits_for_room.push(cx.waker().clone());
         }
-        if !self.is_paid(&state, len) {
+        if !is_paid {
             self.account.purse().wake_for_room(cx.waker());
             if self.has_room(&state, len) {
                 return Poll::Ready(());

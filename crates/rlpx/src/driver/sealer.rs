@@ -4,16 +4,17 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::{Context, Poll},
 };
 
 use identity::keccak_lanes;
 use tokio::sync::oneshot;
 
+use super::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU64, Ordering},
+};
 use crate::SealJob;
 
 /// Where the connections of a server leave their jobs: one each at most, and that is what bounds it.
@@ -41,13 +42,17 @@ pub(super) struct Sealing {
 
 impl Sealer {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), next: AtomicU64::new(0), lanes: keccak_lanes() })
+        Self::with_lanes(keccak_lanes())
+    }
+
+    pub(super) fn with_lanes(lanes: usize) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), next: AtomicU64::new(0), lanes })
     }
 
     /// One for a single connection: there is nobody to share the work with.
     #[cfg(feature = "testing")]
     pub(super) fn alone() -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), next: AtomicU64::new(0), lanes: 1 })
+        Self::with_lanes(1)
     }
 
     /// Whether several jobs at once take less time than one after the other.
@@ -138,7 +143,7 @@ mod tests {
 
     /// As on a processor with four lanes, whatever there is here.
     fn sealer() -> Arc<Sealer> {
-        Arc::new(Sealer { waiting: Mutex::default(), next: AtomicU64::new(0), lanes: 4 })
+        Sealer::with_lanes(4)
     }
 
     #[tokio::test]
