@@ -13,7 +13,8 @@ use crate::buffer_pool::BufferPool;
 pub struct Message {
     /// The message code, counted from the capability's first.
     pub code: u64,
-    /// The RLP of the message, decompressed. A slice of the frame's buffer: copy what is kept.
+    /// The RLP of the message, decompressed: no more memory than its own and a third. A slice of it holds all of it, so copy
+    /// what is kept of it.
     pub payload: Bytes,
 }
 

@@ -10,8 +10,9 @@ use crate::{
     config::{MAX_READ_CHUNK, MAX_WRITE_KEPT, MIN_READ_CHUNK},
 };
 
-/// From this length on a payload is handed on with the buffer it came in, if it fills three quarters of it; others are
-/// copied out. So no message holds more memory than its own and a third of it.
+/// From this length on an uncompressed payload is handed on with the buffer it came in, if it fills three quarters of it;
+/// others are copied out. So no message holds more memory than its own and a third of it, and nothing is lost: handed on
+/// as slices, messages of 64 bytes and of 1 KiB took 1 to 2 % longer, since memory that is still held has to be made anew.
 const HAND_ON_LEN: usize = 16 * 1024;
 
 /// Bytes read and not yet handled.
