@@ -1,5 +1,6 @@
 //! What connections and the backend have for the machine: a bounded queue for each peer, taken in turns so that none
-//! starves the others. A connection whose queue is full reads nothing more; the machine never waits.
+//! starves the others. A connection whose queue is full, as for a protocol that is a function, reads nothing more; the
+//! machine never waits.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,15 +8,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use rlpx::{Held, Link, PeerId, PeerInfo};
+use rlpx::{Held, Link, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, PeerId, PeerInfo};
 use tokio::sync::Notify;
 
 use crate::{BackendAnswer, BackendTicket, EthVersion, Incoming, MessageError};
 
-/// Messages of one peer that may wait for the machine. With more its connection is not read.
-const MAX_WAITING_MESSAGES: usize = 256;
-/// Bytes of messages of one peer that may wait for the machine; one message of any size always may.
-const MAX_WAITING_LEN: usize = 1 << 20;
 /// Messages of one peer that are handled before it is another's turn.
 const TURN_MESSAGES: usize = 16;
 

@@ -23,10 +23,10 @@ use crate::{
     p2p::DisconnectReason, peer::PeerInfo,
 };
 
-/// Messages of one peer that wait for the function. When they are as many, nothing more is read from the peer.
+/// Messages of one peer that wait for the function, or for `eth`. When they are as many, nothing more is read from the peer.
 pub const MAX_WAITING_MESSAGES: usize = 1_024;
 
-/// Bytes that wait for the function. While fewer do, one more message is taken, whatever its length.
+/// Bytes that wait for it. While fewer do, one more message is taken, whatever its length.
 pub const MAX_WAITING_LEN: usize = 8 << 20;
 
 /// How long a function may run on after its peer has gone.
