@@ -51,6 +51,11 @@ impl SharedMessage {
         Arc::strong_count(&self.0) > 1
     }
 
+    /// Whether [`Self::compressed`] has been called.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.0.compressed.get().is_some()
+    }
+
     /// The snappy block form of the payload, made on the first call.
     pub fn compressed(&self) -> &Bytes {
         self.compressed_in(&BufferPool::default())

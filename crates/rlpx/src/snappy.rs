@@ -11,18 +11,25 @@ use crate::{
 /// Most bytes that one byte of a block can stand for: a copy of 64 bytes takes 3 (snappy `format_description.txt`).
 const MAX_EXPANSION: usize = 22;
 
-/// The block form of `payload`. Of 4 GiB or more, which the format cannot carry and no frame takes: nothing.
+/// The block form of `payload`.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn compress(payload: &[u8]) -> Bytes {
     compress_in(payload, &BufferPool::default())
 }
 
-/// As [`compress`], in a buffer of `pool` if it is long.
+/// The block form of `payload`, in a buffer of `pool` if it is long.
 pub(crate) fn compress_in(payload: &[u8], pool: &BufferPool) -> Bytes {
     let mut block = pool.take_or_new(max_compressed_len(payload.len()));
-    let len = snap::raw::Encoder::new().compress(payload, &mut block).unwrap_or(0);
+    let len = compress_into(payload, &mut block);
     // It was made as long as the worst of payloads would need it.
     block.truncate(len);
     pool.lend(block)
+}
+
+/// Puts the block form of `payload` into the front of `block`, which is as long as [`max_compressed_len`] says; how long that
+/// form is. Of 4 GiB or more, which the format cannot carry and no frame takes: nothing.
+pub(crate) fn compress_into(payload: &[u8], block: &mut [u8]) -> usize {
+    snap::raw::Encoder::new().compress(payload, block).unwrap_or(0)
 }
 
 /// The longest block that a payload of `len` bytes becomes.

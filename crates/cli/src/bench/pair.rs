@@ -88,7 +88,7 @@ impl Pair {
 
     /// Sends `message` and carries it over: what the other end received.
     pub(super) fn send(&mut self, message: &SharedMessage) -> Result<Message, String> {
-        self.initiator.session.send(self.now, 0, message).map_err(|error| error.to_string())?;
+        self.initiator.session.send_alone(self.now, 0, message).map_err(|error| error.to_string())?;
         while carry(&mut self.initiator, &mut self.recipient, self.now) > 0 {}
         self.recipient.received.take().ok_or_else(|| self.failure("no message came"))
     }

@@ -50,6 +50,36 @@ impl FrameEncoder {
         Ok(())
     }
 
+    /// Appends the frame of a message whose payload, at most `max_len` bytes, `write` makes where it is encrypted: it says how
+    /// long that has become. On error nothing has changed.
+    pub(crate) fn encode_with(
+        &mut self,
+        code: u64,
+        max_len: usize,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), FrameTooLong> {
+        let (code, code_len) = encode_code(code);
+        let start = out.len();
+        let body = start + HEADER_LEN + MAC_LEN;
+        out.resize(body, 0);
+        out.extend_from_slice(code.get(..code_len).unwrap_or_default());
+        out.resize(body + code_len + max_len, 0);
+        let len = code_len + write(&mut out[body + code_len..]).min(max_len);
+        let Some(header) = header(len) else {
+            out.truncate(start);
+            return Err(FrameTooLong);
+        };
+        let (header, tag) = self.sealed_header(header);
+        out[start..start + HEADER_LEN].copy_from_slice(&header);
+        out[start + HEADER_LEN..body].copy_from_slice(&tag);
+        out.truncate(body + len);
+        out.resize(body + padded(len), 0);
+        self.seal(&mut out[body..]);
+        out.extend_from_slice(&self.mac.body());
+        Ok(())
+    }
+
     /// Appends the frame of a message without the tag of its body, whose MAC is a job. Nothing may be encoded until that is
     /// done. On error nothing has changed, and there is no job.
     pub(crate) fn encode_apart(
@@ -78,12 +108,8 @@ impl FrameEncoder {
         let (code, code_len) = encode_code(code);
         let code = code.get(..code_len).unwrap_or_default();
         let len = code_len.saturating_add(payload.len());
-        let size = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN).ok_or(FrameTooLong)?;
+        let header = header(len).ok_or(FrameTooLong)?;
         out.reserve(frame_len(len));
-
-        let mut header = [0; HEADER_LEN];
-        header[..SIZE_LEN].copy_from_slice(&size.to_be_bytes()[1..]);
-        header[SIZE_LEN..SIZE_LEN + HEADER_DATA.len()].copy_from_slice(&HEADER_DATA);
         self.seal_header(header, out);
         let start = out.len();
         out.extend_from_slice(code);
@@ -101,10 +127,15 @@ impl FrameEncoder {
     }
 
     /// Appends a header and its MAC.
-    pub(crate) fn seal_header(&mut self, mut header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
-        self.cipher.apply(&mut header);
+    pub(crate) fn seal_header(&mut self, header: [u8; HEADER_LEN], out: &mut Vec<u8>) {
+        let (header, tag) = self.sealed_header(header);
         out.extend_from_slice(&header);
-        out.extend_from_slice(&self.mac.header(&header));
+        out.extend_from_slice(&tag);
+    }
+
+    fn sealed_header(&mut self, mut header: [u8; HEADER_LEN]) -> ([u8; HEADER_LEN], [u8; MAC_LEN]) {
+        self.cipher.apply(&mut header);
+        (header, self.mac.header(&header))
     }
 
     /// Encrypts what is left of the padded body, from `start` on, and appends the body's MAC.
@@ -118,6 +149,15 @@ impl FrameEncoder {
         self.cipher.apply(part);
         self.mac.absorb(part);
     }
+}
+
+/// The header of a frame with so much content; None when no frame carries it.
+fn header(len: usize) -> Option<[u8; HEADER_LEN]> {
+    let size = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN)?;
+    let mut header = [0; HEADER_LEN];
+    header[..SIZE_LEN].copy_from_slice(&size.to_be_bytes()[1..]);
+    header[SIZE_LEN..SIZE_LEN + HEADER_DATA.len()].copy_from_slice(&HEADER_DATA);
+    Some(header)
 }
 
 /// The length of a frame with so much content, in bytes.

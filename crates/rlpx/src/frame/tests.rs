@@ -33,6 +33,26 @@ fn encode(encoder: &mut FrameEncoder, code: u64, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+#[test]
+fn a_payload_made_in_its_place_is_encrypted_as_one_that_is_copied_there() {
+    let ((mut one, _), (mut other, _)) = (direction(5), direction(5));
+    let (mut expected, mut made) = (Vec::new(), Vec::new());
+    for (code, len) in [(0, 0), (1, 1), (16, 15), (200, 16), (1 << 40, 1_000), (7, 300_000)] {
+        let payload: Vec<u8> = (0..len).map(|byte: u32| byte as u8).collect();
+        one.encode(code, &payload, &mut expected).unwrap();
+        let write = |place: &mut [u8]| {
+            place[..payload.len()].copy_from_slice(&payload);
+            payload.len()
+        };
+        other.encode_with(code, payload.len() + 100, &mut made, write).unwrap();
+        assert!(made == expected, "{len} bytes");
+    }
+    assert_eq!(other.encode_with(0, LIMIT, &mut made, |place| place.len()), Err(FrameTooLong));
+    one.encode(0, &[1], &mut expected).unwrap();
+    other.encode(0, &[1], &mut made).unwrap();
+    assert_eq!(made, expected);
+}
+
 /// A frame of any header and any padded body.
 fn encode_raw(encoder: &mut FrameEncoder, header: [u8; HEADER_LEN], body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

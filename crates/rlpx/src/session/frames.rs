@@ -76,6 +76,18 @@ impl Frames {
         self.encoder.encode(code, payload, writer.tail(len))
     }
 
+    /// Appends a message, its payload compressed where it is encrypted.
+    pub(super) fn encode_compressed(
+        &mut self,
+        code: u64,
+        payload: &[u8],
+        writer: &mut WriteBuffer,
+    ) -> Result<(), FrameTooLong> {
+        let max_len = snappy::max_compressed_len(payload.len());
+        let out = writer.tail(frame_len(max_len.saturating_add(MAX_CODE_LEN)));
+        self.encoder.encode_with(code, max_len, out, |block| snappy::compress_into(payload, block))
+    }
+
     /// Appends a message as [`Self::encode`] does, but for its MAC. Until that is done, nothing more can be appended.
     pub(super) fn encode_apart(
         &mut self,
@@ -103,15 +115,12 @@ impl Frames {
             self.held.push((code, payload.to_vec()));
             return;
         }
-        let compressed;
-        let payload = if self.snappy {
-            compressed = snappy::compress(payload);
-            &compressed
-        } else {
-            payload
-        };
         // Only an owner's client name of 16 MiB could be too long; its Hello is not sent, and the peer gives up.
-        let _ = self.encode(code, payload, writer);
+        let _ = if self.snappy {
+            self.encode_compressed(code, payload, writer)
+        } else {
+            self.encode(code, payload, writer)
+        };
     }
 
     /// The code of a body that is coming in, and how long its payload is on the wire, once that can be told; or that there is

@@ -33,7 +33,9 @@ impl Attached {
                 break;
             }
             let Some((seat, message, len)) = self.pop_queued() else { break };
-            let sent = if sealer.is_worth_it() {
+            let sent = if !message.is_shared() {
+                session.send_alone(now(), seat, &message).map(|()| None)
+            } else if sealer.is_worth_it() {
                 session.send_apart(now(), seat, &message)
             } else {
                 session.send(now(), seat, &message).map(|()| None)

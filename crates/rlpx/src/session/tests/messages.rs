@@ -9,7 +9,7 @@ use crate::{
     Capability, DisconnectReason, Hello, LocalCapability, Reject, SendError, SessionConfig, SessionEnd,
     SharedMessage,
     buffer_pool::BufferPool,
-    config::{MAX_MESSAGE_LEN, MAX_READ_CHUNK, MAX_WRITE_KEPT, WRITE_HIGH_WATER},
+    config::{COMPRESS_IN_PLACE_LEN, MAX_MESSAGE_LEN, MAX_READ_CHUNK, MAX_WRITE_KEPT, WRITE_HIGH_WATER},
     shared_capabilities, snappy,
 };
 
@@ -38,13 +38,22 @@ fn messages_of_every_size_round_trip_with_and_without_snappy() {
         let dialler = if plain { version_4(1) } else { config(&key(1)) };
         let (mut a, mut b) = pair(now, dialler, config(&key(2)));
         let lens = (0..70).chain([255, 256, 4095, 16_384, 65_535, 65_536, 100_000, 1 << 20, 5_000_000]);
-        for (index, len) in lens.enumerate() {
+        for (index, len) in lens.chain([COMPRESS_IN_PLACE_LEN, COMPRESS_IN_PLACE_LEN + 1]).enumerate() {
             let payload = if index % 2 == 0 { noise(len, 9) } else { vec![0; len] };
-            a.session.send(now, 0, &message(index as u64 % 3, payload.clone())).unwrap();
+            let message = message(index as u64 % 3, payload.clone());
+            a.session.send(now, 0, &message).unwrap();
+            let frame_len = a.session.write_buf().len();
             pump(now, &mut a, &mut b);
-            let (protocol, received) = b.messages.pop().expect("arrived");
-            assert_eq!((protocol, received.code), (0, index as u64 % 3));
-            assert!(received.payload == payload, "{len} bytes");
+            // A message of its own: the other has its compressed form.
+            let message = SharedMessage::new(message.code(), message.payload().clone());
+            a.session.send_alone(now, 0, &message).unwrap();
+            assert_eq!(a.session.write_buf().len(), frame_len);
+            pump(now, &mut a, &mut b);
+            assert_eq!(b.messages.len(), 2);
+            for (protocol, received) in b.messages.drain(..) {
+                assert_eq!((protocol, received.code), (0, index as u64 % 3));
+                assert!(received.payload == payload, "{len} bytes");
+            }
         }
         assert_eq!((a.end, b.end), (None, None));
     }
