@@ -278,6 +278,24 @@ fn h17_the_second_connection_of_a_node_is_refused_and_the_first_unharmed() {
 }
 
 #[test]
+fn h17_a_first_connection_that_is_half_dead_is_replaced_within_45_s() {
+    const SECRET: u8 = 91;
+    let node = start();
+    // It keeps its socket, and says nothing more.
+    let _half_dead = settled(&node, SECRET);
+    let begun = clock();
+    let again = |wire: &mut Paced| authenticated(wire, SECRET).settle(&key(SECRET)).is_ok();
+    let mut refused = 0;
+    while !again(&mut dial(&node)) {
+        refused += 1;
+        assert!(clock() - begun < Duration::from_secs(45), "refused {refused} times");
+        thread::sleep(Duration::from_secs(1));
+    }
+    assert!(refused > 5, "the first was not kept");
+    assert_eq!(node.terminate().code(), Some(0));
+}
+
+#[test]
 fn s01_whoever_comes_in_fills_two_thirds_of_the_places_and_the_node_dials_all_the_same() {
     /// Of six places two are for dials, and the honest have three.
     const MORE: Range<u8> = 85..86;
