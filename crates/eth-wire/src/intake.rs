@@ -52,6 +52,37 @@ pub enum Incoming {
     BlockRangeUpdate(BlockRange),
 }
 
+impl Incoming {
+    /// What it takes besides the message that it is slices of, in bytes.
+    pub fn own_len(&self) -> usize {
+        let listed = match self {
+            Self::Status(_) | Self::BlockRangeUpdate(_) => 0,
+            Self::NewBlockHashes(blocks) => listed(blocks),
+            Self::NewBlock { .. } => size_of::<Block>(),
+            Self::Transactions(transactions) => listed(transactions),
+            Self::NewPooledTransactionHashes(announced) => listed(announced),
+            Self::Request { request, .. } => match request {
+                Request::Headers(_) => 0,
+                Request::Bodies(hashes) | Request::PooledTransactions(hashes) | Request::Receipts(hashes) => {
+                    listed(hashes)
+                }
+            },
+            Self::Answer { answer, .. } => match answer {
+                Answer::Headers(headers) => listed(headers),
+                Answer::Bodies(bodies) => listed(bodies),
+                Answer::PooledTransactions(transactions) => listed(transactions),
+                Answer::Receipts(receipts) => listed(receipts),
+            },
+        };
+        size_of::<Self>().saturating_add(listed)
+    }
+}
+
+/// The room of a list, in bytes.
+const fn listed<T>(items: &Vec<T>) -> usize {
+    items.capacity().saturating_mul(size_of::<T>())
+}
+
 /// What a peer asks for. Of hashes the first [`MAX_LOOKUPS`] are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {

@@ -23,8 +23,12 @@ static ALLOCATOR: counting::Counting = counting::Counting { grows_in_place: fals
 
 /// Reads a message and tells whether it was taken and how much more was allocated meanwhile, at most.
 fn cost(version: EthVersion, kind: MessageKind, message: &Bytes) -> (bool, usize) {
-    let message = message.clone();
+    let (message, before) = (message.clone(), counting::held());
     let (read, cost) = counting::cost(|| intake(version, kind.code(), message));
+    if let Ok(read) = &read {
+        let held = counting::held() - before;
+        assert!(held <= read.own_len() as isize, "{kind} holds {held} bytes and says {}", read.own_len());
+    }
     (read.is_ok(), cost)
 }
 

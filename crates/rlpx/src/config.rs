@@ -77,7 +77,7 @@ pub const WRITE_HIGH_WATER: usize = 64 * 1024;
 pub const MAX_WRITE_KEPT: usize = WRITE_HIGH_WATER + 4 * 1024;
 
 /// Up to this length a payload for one peer is compressed where it is encrypted, in bytes: in the worst case it takes what a
-/// write buffer keeps beyond [`WRITE_HIGH_WATER`]. Longer ones are compressed into a buffer of the pool, and copied in pieces
+/// write buffer keeps beyond [`WRITE_HIGH_WATER`]. Longer ones are compressed into a buffer of their own, and copied in pieces
 /// that are encrypted while they are in the processor's cache.
 pub const COMPRESS_IN_PLACE_LEN: usize = 3 * 1024;
 

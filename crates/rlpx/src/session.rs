@@ -156,7 +156,7 @@ pub struct Session {
 
 impl Session {
     /// The side that dialed `remote` and is now connected. Jobs go in `lane`; `rng` gives nonce, counter block and
-    /// padding, none of them secret: `rand::rng()` will do, which the operating system seeds.
+    /// padding, none of them secret: `rand::rng()` will do, which the operating system seeds, in a process that does not fork.
     pub fn initiator(
         now: Now,
         config: Arc<SessionConfig>,

@@ -58,6 +58,7 @@ impl Ends {
     }
 
     /// A handshake from the first byte until both may send messages.
+    #[expect(clippy::disallowed_methods, reason = "as a driver draws for its sessions")]
     pub(super) fn shake_hands(&self, now: Now) -> Result<Pair, String> {
         let mut rng = rand::rng();
         let ([dialler, listener], [dials, listens]) = (&self.configs, &self.keys);

@@ -278,7 +278,7 @@ fn h17_the_second_connection_of_a_node_is_refused_and_the_first_unharmed() {
 }
 
 #[test]
-fn h17_a_first_connection_that_is_half_dead_is_replaced_within_45_s() {
+fn h17_a_first_connection_that_is_half_dead_gives_way_within_45_s() {
     const SECRET: u8 = 91;
     let node = start();
     // It keeps its socket, and says nothing more.

@@ -105,8 +105,9 @@ impl Inbox {
         Poll::Pending
     }
 
-    /// A message of `len` bytes came.
+    /// A message of `len` bytes came. It counts with what it takes now that it is read.
     pub(super) fn push(&self, peer: PeerId, message: Read, len: usize) {
+        let len = message.as_ref().map_or(0, Incoming::own_len).saturating_add(len);
         let mut state = self.lock();
         let Some(queue) = state.peers.get_mut(&peer) else { return };
         queue.messages.push_back((message, len));

@@ -214,7 +214,12 @@ impl Purse {
         } else if before > after {
             let less = before.saturating_sub(after);
             let held = self.held.fetch_sub(less, Ordering::SeqCst);
-            self.pool.charge(cost(held, held.saturating_sub(less)));
+            let cost = cost(held, held.saturating_sub(less));
+            self.pool.charge(cost);
+            if cost == 0 {
+                // What is the peer's own makes room for it, though the budget has no more than before.
+                self.pool.given_back();
+            }
         }
     }
 

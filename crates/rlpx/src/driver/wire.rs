@@ -14,6 +14,7 @@ use identity::{
     CurveHandle, PublicKey,
     curve::{CurveJob, CurveResult, Lane, Ticket},
 };
+use rand::rngs::ThreadRng;
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -47,6 +48,12 @@ pub(super) struct Wire {
     worked: bool,
 }
 
+/// What draws nonces, counter blocks and padding.
+#[expect(clippy::disallowed_methods, reason = "drivers draw what sessions need")]
+fn generator() -> ThreadRng {
+    rand::rng()
+}
+
 impl Wire {
     /// The side that dialed `remote`.
     pub(super) fn dialed(
@@ -56,7 +63,7 @@ impl Wire {
         (remote, lane): (PublicKey, Lane),
         traffic: Arc<Traffic>,
     ) -> Self {
-        let session = Session::initiator(now(), config, remote, lane, &mut rand::rng());
+        let session = Session::initiator(now(), config, remote, lane, &mut generator());
         Self::new(stream, session, curve, traffic)
     }
 
@@ -68,7 +75,7 @@ impl Wire {
         lane: Lane,
         traffic: Arc<Traffic>,
     ) -> Self {
-        let session = Session::recipient(now(), config, lane, &mut rand::rng());
+        let session = Session::recipient(now(), config, lane, &mut generator());
         Self::new(stream, session, curve, traffic)
     }
 

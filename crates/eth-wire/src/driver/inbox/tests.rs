@@ -6,9 +6,11 @@ use std::{
     task::Wake,
 };
 
+use bytes::Bytes;
 use rlpx::{ProtocolVersion, protocol, testing::ProtocolPair};
 
 use super::*;
+use crate::{MessageKind, intake};
 
 const A: PeerId = PeerId(1);
 const B: PeerId = PeerId(2);
@@ -62,6 +64,27 @@ fn p11_a_peer_is_left_unread_when_its_messages_wait_and_others_are_not() {
         inbox.next_turn();
         assert!(is_read(&inbox, A));
     }
+}
+
+#[test]
+fn p11_short_messages_that_take_much_once_they_are_read_count_with_that() {
+    let inbox = inbox();
+    // A thousand empty bodies: 3 KiB on the wire.
+    let body = [0xc2, 0xc0, 0xc0];
+    let message =
+        || Bytes::from([&[0xf9, 0x0c, 0x04, 1, 0xf9, 0x0c, 0x00][..], &body.repeat(1_024)].concat());
+    let mut count = 0;
+    while is_read(&inbox, A) {
+        let read = intake(EthVersion::Eth68, MessageKind::BlockBodies.code(), message());
+        assert!(read.is_ok(), "{read:?}");
+        inbox.push(A, read, message().len());
+        count += 1;
+    }
+    assert!((100..150).contains(&count), "{count} messages");
+    while let Some((_, turn)) = inbox.next_turn() {
+        assert!(!turn.messages.is_empty());
+    }
+    assert_eq!(inbox.lock().peers[&A].len, 0);
 }
 
 #[test]
