@@ -43,8 +43,8 @@ pub(super) struct Pool {
 struct State {
     budget: Budget,
     waiting: BTreeMap<u64, Waiting>,
-    /// Tasks that wait to queue a message.
-    senders: Vec<Waker>,
+    /// Tasks that wait to queue or keep a message, and on whose behalf.
+    senders: Vec<(u64, Waker)>,
 }
 
 #[derive(Debug)]
@@ -126,7 +126,16 @@ impl Pool {
         self.awaited.store(state.budget.short_since().is_some(), Ordering::SeqCst);
         // Whoever is woken may come back at once.
         drop(state);
-        senders.into_iter().for_each(Waker::wake);
+        senders.into_iter().for_each(|(_, sender)| sender.wake());
+    }
+
+    /// What is a holder's own was given back: it makes room for that holder alone.
+    fn own_given_back(&self, holder: u64) {
+        if self.awaited.load(Ordering::SeqCst) {
+            let its_own = |(other, _): &mut (u64, Waker)| *other == holder;
+            let senders: Vec<_> = self.lock().senders.extract_if(.., its_own).collect();
+            senders.into_iter().for_each(|(_, sender)| sender.wake());
+        }
     }
 
     /// Tells of a shortage that has begun or ended.
@@ -217,8 +226,7 @@ impl Purse {
             let cost = cost(held, held.saturating_sub(less));
             self.pool.charge(cost);
             if cost == 0 {
-                // What is the peer's own makes room for it, though the budget has no more than before.
-                self.pool.given_back();
+                self.pool.own_given_back(self.holder);
             }
         }
     }
@@ -232,8 +240,8 @@ impl Purse {
     /// Memory is short for a task: wakes it when something is given back. It asks once more after this: that may have been just now.
     pub(super) fn wake_for_room(&self, waker: &Waker) {
         let mut state = self.pool.lock();
-        if !state.senders.iter().any(|other| other.will_wake(waker)) {
-            state.senders.push(waker.clone());
+        if !state.senders.iter().any(|(_, other)| other.will_wake(waker)) {
+            state.senders.push((self.holder, waker.clone()));
         }
         // First, so that what is given back from now on is seen.
         self.pool.awaited.store(true, Ordering::SeqCst);
