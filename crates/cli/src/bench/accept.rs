@@ -17,9 +17,8 @@ use super::{
 
 /// Handshakes in a turn: some milliseconds, all under way at once.
 const TURN: usize = 32;
-/// The recipient's ephemeral key and the one that seals its ack; static keys, the two envelopes and ephemeral keys agreed
-/// on; and who signed the auth.
-const WORK: CurveWork = CurveWork { generations: 2, agreements: 4, signatures: 0, recoveries: 1 };
+/// The recipient's ephemeral key; static keys, the two envelopes and ephemeral keys agreed on; and who signed the auth.
+const WORK: CurveWork = CurveWork { generations: 1, agreements: 4, signatures: 0, recoveries: 1 };
 
 pub(super) struct Accepting {
     runtime: Runtime,

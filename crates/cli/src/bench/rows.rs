@@ -83,7 +83,7 @@ macro_rules! tcp {
 }
 
 /// Every row, in the order in which they run.
-pub(super) const ROWS: [Row; 22] = [
+pub(super) const ROWS: [Row; 23] = [
     frame!("64B.plain", 64, Transactions, snappy: false, Some(0.77)),
     frame!("1KiB.plain", KIB, Transactions, snappy: false, Some(0.85)),
     frame!("64KiB.plain", 64 * KIB, Transactions, snappy: false, Some(0.95)),
@@ -116,11 +116,20 @@ pub(super) const ROWS: [Row; 22] = [
     },
     Row {
         name: "handshake.pair",
-        note: None,
+        note: Some("its floor has a third key, which seals ack; here the ephemeral one does"),
         kind: Kind::Ratio {
             unit: "ns/handshake",
             goal: Some(0.95),
-            start: |_, _| Ok(Box::new(Handshakes::start()?)),
+            start: |_, _| Ok(Box::new(Handshakes::usual()?)),
+        },
+    },
+    Row {
+        name: "handshake.pair.own",
+        note: None,
+        kind: Kind::Ratio {
+            unit: "ns/handshake",
+            goal: None,
+            start: |_, _| Ok(Box::new(Handshakes::own()?)),
         },
     },
     Row {

@@ -1,7 +1,8 @@
 //! The listening side of the handshake, a struct a state. Trips to the curve once auth has come: agree; agree and
-//! generate twice; recover and agree; agree. 2 key generations, 4 agreements, 1 recovery.
+//! generate; recover and agree; agree. 1 key generation, 4 agreements, 1 recovery.
 //!
-//! Only the first trip is for someone of whom nothing is known; whoever gets past it knows our key, at least.
+//! Only the first trip is for someone of whom nothing is known; whoever gets past it knows our key, at least. The ephemeral
+//! key seals ack too, as the initiator's does auth (`initiator.rs`).
 
 use identity::{
     PublicKey,
@@ -26,7 +27,7 @@ pub(super) struct AuthSecretAsked {
     packet: Vec<u8>,
 }
 
-/// Waits for the static shared secret, and for two keys: one for the session, one that seals ack.
+/// Waits for the static shared secret, and for the ephemeral key.
 pub(super) struct KeysAsked {
     entropy: Entropy,
     packet: Vec<u8>,
@@ -38,7 +39,6 @@ pub(super) struct ProofAsked {
     entropy: Entropy,
     received: Received,
     ephemeral: EphemeralKey,
-    sealing: EphemeralKey,
 }
 
 /// Waits for the ephemeral shared secret.
@@ -71,7 +71,7 @@ impl AuthSecretAsked {
     pub(super) fn handle_curve(self, mut outputs: Outputs) -> Result<Step, HandshakeError> {
         let Self { entropy, packet } = self;
         let auth = super::open(&outputs.agreed()?, &packet, Auth::decode)?;
-        let ops = vec![CurveOp::Agree(KeyRef::Node, auth.initiator), CurveOp::Generate, CurveOp::Generate];
+        let ops = vec![CurveOp::Agree(KeyRef::Node, auth.initiator), CurveOp::Generate];
         Ok(Step::Curve(KeysAsked { entropy, packet, auth }.into(), ops))
     }
 }
@@ -80,25 +80,25 @@ impl KeysAsked {
     pub(super) fn handle_curve(self, mut outputs: Outputs) -> Result<Step, HandshakeError> {
         let Self { entropy, packet, auth: Auth { signature, initiator, nonce } } = self;
         let token = masked(&outputs.agreed()?, &nonce);
-        let (ephemeral, sealing) = (outputs.generated()?, outputs.generated()?);
+        let ephemeral = outputs.generated()?;
         let ops = vec![
             CurveOp::Recover(*token, signature),
-            CurveOp::Agree(KeyRef::Ephemeral(sealing.clone()), initiator),
+            CurveOp::Agree(KeyRef::Ephemeral(ephemeral.clone()), initiator),
         ];
         let received = Received { packet, initiator, nonce };
-        Ok(Step::Curve(ProofAsked { entropy, received, ephemeral, sealing }.into(), ops))
+        Ok(Step::Curve(ProofAsked { entropy, received, ephemeral }.into(), ops))
     }
 }
 
 impl ProofAsked {
     pub(super) fn handle_curve(self, mut outputs: Outputs) -> Result<Step, HandshakeError> {
-        let Self { entropy: Entropy { nonce, iv, padding }, received, ephemeral, sealing } = self;
+        let Self { entropy: Entropy { nonce, iv, padding }, received, ephemeral } = self;
         let remote_ephemeral = outputs.recovered()?;
         if remote_ephemeral == ephemeral.public_key() {
             return Err(HandshakeError::Content(DecodeError::new(What::Auth, Fault::Degenerate)));
         }
         let message = Ack { ephemeral: ephemeral.public_key(), nonce }.encode(&padding);
-        let ack = ecies::seal(&outputs.agreed()?, &sealing.public_key(), iv, &message);
+        let ack = ecies::seal(&outputs.agreed()?, &ephemeral.public_key(), iv, &message);
         let ops = vec![CurveOp::Agree(KeyRef::Ephemeral(ephemeral), remote_ephemeral)];
         Ok(Step::Curve(EphemeralAsked { received, nonce, ack }.into(), ops))
     }
