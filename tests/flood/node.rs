@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 use bytes::Bytes;
 use devp2p::{
     identity::{AddressPolicy, CurvePool, Endpoint, Enode, NodeKey},
-    rlpx::{MessageStream, Protocol, ProtocolPeer, Server, ServerConfig, Slots, protocol},
+    rlpx::{Limits, MessageStream, Protocol, ProtocolPeer, Server, ServerConfig, Slots, protocol},
 };
 use interop::{
     Failure, Result,
@@ -27,7 +27,7 @@ pub(super) async fn run(memory_budget: usize) -> Result<()> {
     let config = ServerConfig {
         max_peers: MAX_PEERS,
         slots,
-        memory_budget,
+        limits: Limits { memory_budget, ..Limits::default() },
         address_policy: AddressPolicy { loopback_is_public: true },
         ..ServerConfig::default()
     };

@@ -15,17 +15,10 @@ use identity::{AddressPolicy, NodeId, Now, Prefix, PublicKey};
 
 pub use self::entry::{BookEntry, MAX_BOOK_ADDRESSES, MAX_ENTRY_LEN};
 use self::entry::{MAX_SCORE, POINT};
-use crate::standing::Verdict;
+use crate::{limits::BookLimits, standing::Verdict};
 
-/// Nodes in an address book: sixty times the 17 that are dialed of 50 peers, in 256 KiB. When full, the one with the lowest
-/// score makes room for one with a higher score, and for no other.
+/// The most nodes that an address book and its file may have: sixty times the 17 that are dialed of 50 peers, in 256 KiB.
 pub const MAX_BOOK_ENTRIES: usize = 1_024;
-
-/// Nodes of one site (/24, /48) in it: whoever has one network is one party. As above, among those of the site.
-pub const MAX_BOOK_ENTRIES_PER_SITE: usize = 4;
-
-/// Failures in a row after which a node is forgotten: ten hours of them, by the growth of the delay between dials.
-const MAX_FAILURES: u32 = 16;
 
 /// Each further stretch of a session is worth what its first one, [`BookTimes::stable`], was.
 const CREDIT_INTERVAL: Duration = Duration::from_secs(600);
@@ -85,7 +78,7 @@ pub(crate) enum Service {
     Unfit,
 }
 
-/// The nodes that have served us. At most [`MAX_BOOK_ENTRIES`].
+/// The nodes that have served us. At most [`BookLimits::entries`].
 #[derive(Debug)]
 pub(crate) struct AddressBook {
     entries: BTreeMap<NodeId, BookEntry>,
@@ -95,6 +88,7 @@ pub(crate) struct AddressBook {
     /// Set when too much has changed to name it.
     all_changed: bool,
     times: BookTimes,
+    limits: BookLimits,
     policy: AddressPolicy,
     reached_at: Option<Instant>,
     /// None while a write is under way.
@@ -104,13 +98,19 @@ pub(crate) struct AddressBook {
 /// What is stored.
 impl AddressBook {
     /// A book of what was stored, the rest of it beyond the limits left out.
-    pub(crate) fn new(now: Now, stored: Vec<BookEntry>, times: BookTimes, policy: AddressPolicy) -> Self {
+    pub(crate) fn new(
+        now: Now,
+        stored: Vec<BookEntry>,
+        (times, limits): (BookTimes, BookLimits),
+        policy: AddressPolicy,
+    ) -> Self {
         let mut book = Self {
             entries: BTreeMap::new(),
             serving: BTreeMap::new(),
             changed: BTreeSet::new(),
             all_changed: false,
             times,
+            limits,
             policy,
             reached_at: None,
             store_at: Some(now.instant),
@@ -165,7 +165,7 @@ impl AddressBook {
     }
 
     fn mark(&mut self, node_id: NodeId) {
-        if self.changed.len() >= MAX_BOOK_ENTRIES && !self.changed.contains(&node_id) {
+        if self.changed.len() >= self.limits.entries && !self.changed.contains(&node_id) {
             self.all_changed = true;
             self.changed.clear();
         }
@@ -201,9 +201,9 @@ impl AddressBook {
             Service::Fair => return,
             Service::Failed if is_our_line => return,
             Service::Failed => entry.note_failure(now.unix),
-            Service::Unfit => entry.failures = MAX_FAILURES,
+            Service::Unfit => entry.failures = self.limits.failures,
         }
-        if entry.failures >= MAX_FAILURES {
+        if entry.failures >= self.limits.failures {
             self.entries.remove(&node_id);
         }
         self.mark(node_id);
@@ -271,10 +271,13 @@ impl AddressBook {
         let score = entry.score(now.unix);
         let site = entry.counted_site(&self.policy);
         let of_site = |other: &BookEntry| site.is_some() && other.counted_site(&self.policy) == site;
-        let rival = match self.entries.values().filter(|other| of_site(other)).count() {
-            MAX_BOOK_ENTRIES_PER_SITE.. => self.worst(now, of_site),
-            _ if self.entries.len() >= MAX_BOOK_ENTRIES => self.worst(now, |_| true),
-            _ => None,
+        let count_of_site = self.entries.values().filter(|other| of_site(other)).count();
+        let rival = if count_of_site >= self.limits.entries_per_site {
+            self.worst(now, of_site)
+        } else if self.entries.len() >= self.limits.entries {
+            self.worst(now, |_| true)
+        } else {
+            None
         };
         match rival {
             Some((worst, _)) if worst >= score => return,

@@ -9,10 +9,7 @@ use std::{
 
 use identity::{NodeId, Prefix};
 
-use crate::{
-    expiring::Expiring,
-    server_config::{MAX_BAN, MAX_BANS},
-};
+use crate::{expiring::Expiring, limits::ListLimits};
 
 /// Whom a ban is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,31 +49,34 @@ pub struct Ban {
     pub ends: Instant,
 }
 
-/// The bans in force. At most [`MAX_BANS`]; when full, the one that would end first makes room.
+/// The bans in force. At most [`ListLimits::bans`]; when full, the one that would end first makes room.
 #[derive(Debug)]
-pub(crate) struct Bans(Expiring<BanTarget>);
+pub(crate) struct Bans {
+    ends: Expiring<BanTarget>,
+    longest: Duration,
+}
 
 impl Bans {
-    pub(crate) const fn new() -> Self {
-        Self(Expiring::new(MAX_BANS))
+    pub(crate) const fn new(limits: &ListLimits) -> Self {
+        Self { ends: Expiring::new(limits.bans), longest: limits.longest_ban }
     }
 
     /// Bans `target` for `duration` from now on, in place of what was said of it before.
     pub(crate) fn insert(&mut self, now: Instant, target: BanTarget, duration: Duration) {
         // What has ended makes room before what has not.
-        self.0.expire(now);
-        if let Some(end) = now.checked_add(duration.min(MAX_BAN)).filter(|end| *end > now) {
-            self.0.insert(target, end, ());
+        self.ends.expire(now);
+        if let Some(end) = now.checked_add(duration.min(self.longest)).filter(|end| *end > now) {
+            self.ends.insert(target, end, ());
         }
     }
 
     pub(crate) fn remove(&mut self, target: &BanTarget) {
-        self.0.remove(target);
+        self.ends.remove(target);
     }
 
     /// When the ban of a node ends, if there is one.
     pub(crate) fn end_of_node(&self, now: Instant, node_id: NodeId) -> Option<Instant> {
-        self.0.end_of(now, &node_id.into())
+        self.ends.end_of(now, &node_id.into())
     }
 
     pub(crate) fn holds_node(&self, now: Instant, node_id: NodeId) -> bool {
@@ -84,19 +84,19 @@ impl Bans {
     }
 
     pub(crate) fn holds_address(&self, now: Instant, ip: IpAddr) -> bool {
-        self.0.contains(now, &Prefix::host(ip).into()) || self.0.contains(now, &Prefix::site(ip).into())
+        self.ends.contains(now, &Prefix::host(ip).into()) || self.ends.contains(now, &Prefix::site(ip).into())
     }
 
     /// Those in force, the one that ends first at the front.
     pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = Ban> {
-        self.0.ends().filter(move |(end, _)| *end > now).map(|(ends, target)| Ban { target, ends })
+        self.ends.ends().filter(move |(end, _)| *end > now).map(|(ends, target)| Ban { target, ends })
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.0.expire(now);
+        self.ends.expire(now);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len()
     }
 }

@@ -1,6 +1,6 @@
-//! What a session is given, and every limit that it keeps, each with its reason.
-//! Those of the machines over all peers are in `server_config`; those of the driver's other queues stand beside the
-//! queues (`driver/function.rs`). Defaults are go-ethereum's where it has one, named beside each.
+//! What a session is given, its waits, and what cannot be set: lengths that the protocol fixes, and how buffers are kept,
+//! each with its reason. What an owner may set is `limits`' and `server_config`'s. Waits are go-ethereum's where it has one,
+//! named beside each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +9,7 @@ use identity::{Counters, PublicKey};
 use crate::{
     buffer_pool::BufferPool,
     capability::{Capability, CapabilityName},
+    limits::SessionLimits,
     p2p::{BASE_CODES, Hello, P2P_VERSION},
     reject::Reject,
     tally::ProtocolTally,
@@ -23,31 +24,12 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a Ping goes out (go-ethereum `pingInterval`).
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a Disconnect may take to be written (go-ethereum `discWriteTimeout`).
+/// How long a Disconnect may take to be written (go-ethereum `discWriteTimeout`), and then to be read and answered by a close:
+/// closing with unread bytes resets the connection, and it would be lost.
 pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// What one peer may hold, in bytes, without a share of the budget for all: enough for any announcement and any
-/// transaction that pools take.
-pub const FREE_LEN: usize = 128 * 1024;
-/// What all peers together hold above [`FREE_LEN`] each, in bytes: large frames on their way in, their payloads, and what
-/// waits in queues.
-pub const MEMORY_BUDGET: usize = 256 << 20;
 /// What is kept of the budget, in bytes, for the one peer that is read while the rest is spent: a message as it comes, and
 /// its payload. There is no smaller budget.
 pub const BUDGET_RESERVE: usize = 32 << 20;
-/// What a peer has to bring while it is read in a shortage, in bytes: within [`SHORTAGE_PACE_TIME`].
-pub const SHORTAGE_STEP: usize = 512 * 1024;
-/// See [`SHORTAGE_STEP`]; together 256 KiB/s, the slowest that a frame may come at any time.
-pub const SHORTAGE_PACE_TIME: Duration = Duration::from_secs(2);
-/// How long a frame waits for memory that began when it was short already.
-pub const LATE_WAIT: Duration = Duration::from_secs(20);
-/// A payload may have this many times the bytes of its frame without a charge.
-pub const FREE_INFLATION: usize = 4;
-/// Bytes beyond that which a peer may inflate in a second.
-pub const INFLATION_BYTES_PER_SECOND: usize = 8 << 20;
-/// Bytes beyond that which a peer may inflate at once.
-pub const INFLATION_BURST: usize = 32 << 20;
-/// A frame must arrive in full within [`READ_TIMEOUT`] and one second more for each of these many bytes.
-pub const FRAME_BYTES_PER_SECOND: usize = 256 * 1024;
 
 /// Longest payload of a Hello or Disconnect before Hello, in bytes (go-ethereum `baseProtocolMaxMsgSize`).
 pub const MAX_HELLO_LEN: usize = 2 * 1024;
@@ -55,12 +37,8 @@ pub const MAX_HELLO_LEN: usize = 2 * 1024;
 pub const MAX_BASE_MESSAGE_LEN: usize = 1024;
 /// Longest payload of any message, in bytes (`rlpx.md`: 16 MiB, of which a 24-bit frame size carries one less).
 pub const MAX_MESSAGE_LEN: usize = 0xff_ffff;
-/// Reserved codes (4 to 15) that are ignored in one session before they count as a breach.
-pub const MAX_RESERVED_MESSAGES: u32 = 10;
-/// Pings that may come at once.
-pub const PING_BURST: u32 = 5;
-/// A further Ping may come each of these (clients send one in 10 to 15 s).
-pub const PING_REFILL: Duration = Duration::from_secs(1);
+/// Message codes that a version of a protocol may have: many of them fit the codes there are.
+pub const MAX_MESSAGE_COUNT: u64 = 1 << 32;
 
 /// What one read takes at most, and what a read buffer keeps between messages, in bytes.
 pub const MAX_READ_CHUNK: usize = 64 * 1024;
@@ -98,11 +76,6 @@ pub const POOL_PROBES: usize = 8;
 /// How often what was not needed is freed from the pool of a server.
 pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Messages of one protocol that may wait for one peer. A further one is refused, or waits with its sender.
-pub const MAX_QUEUED_MESSAGES: usize = 1_024;
-/// Bytes of one protocol that may wait for one peer; an empty queue takes one message of any size.
-pub const MAX_QUEUED_LEN: usize = 1 << 20;
-
 /// A capability that this node offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalCapability {
@@ -132,7 +105,7 @@ pub struct Timeouts {
     pub write: Duration,
     /// Between Pings. Default: [`PING_INTERVAL`].
     pub ping: Duration,
-    /// To write a Disconnect. Default: [`DISCONNECT_TIMEOUT`].
+    /// To write a Disconnect, and again for the peer to read it and close. Default: [`DISCONNECT_TIMEOUT`].
     pub disconnect: Duration,
 }
 
@@ -157,6 +130,8 @@ pub struct SessionConfig {
     pub capabilities: Vec<LocalCapability>,
     /// The waits.
     pub timeouts: Timeouts,
+    /// What the peer may do and hold.
+    pub limits: SessionLimits,
     /// Where refusals are counted; clones share the counts.
     pub rejects: Counters<Reject>,
     /// Where long buffers come from and go back to. Default: nowhere, they are allocated and freed.
@@ -186,6 +161,7 @@ impl SessionConfig {
             hello,
             capabilities,
             timeouts: Timeouts::default(),
+            limits: SessionLimits::DEFAULT,
             rejects: Counters::default(),
             buffers: BufferPool::default(),
             base,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    config::{BUDGET_RESERVE, Timeouts},
+    address_book::MAX_BOOK_ENTRIES,
+    config::{BUDGET_RESERVE, MAX_READ_CHUNK, Timeouts},
+    limits::Limits,
     server_config::{MIN_RATE, RateLimits, ServerConfig, Slots},
 };
 
@@ -82,11 +84,23 @@ pub enum Contradiction {
     },
     /// A budget that one long message does not fit.
     #[error(
-        "memory_budget is {found} bytes: give it at least {BUDGET_RESERVE}, for one long message and its payload"
+        "limits.memory_budget is {found} bytes: give it at least {BUDGET_RESERVE}, for one long message and its payload"
     )]
     MemoryTooLow {
         /// What it is, in bytes.
         found: usize,
+    },
+    /// A limit under which nothing works, or over what the machine could keep.
+    #[error("limits.{setting} is {found}: give it at least {least} and at most {most}")]
+    Limit {
+        /// Which one.
+        setting: &'static str,
+        /// What it is.
+        found: usize,
+        /// The least that it may be.
+        least: usize,
+        /// The most that it may be.
+        most: usize,
     },
     /// An interval whose shortest is over its longest.
     #[error("times.{shorter} is {from:?} and times.{longer} is {to:?}: lower the one, or raise the other")]
@@ -111,9 +125,7 @@ impl ServerConfig {
         self.check_peers()?;
         self.timeouts.check()?;
         self.rates.check()?;
-        if self.memory_budget < BUDGET_RESERVE {
-            return Err(Contradiction::MemoryTooLow { found: self.memory_budget });
-        }
+        self.limits.check()?;
         let trusted = |node_id| self.trusted.contains(&node_id);
         if self.max_peers == 0 && !self.static_peers.iter().all(|enode| trusted(enode.node_id())) {
             return Err(Contradiction::StaticWithoutPeers);
@@ -172,6 +184,102 @@ impl ServerConfig {
             ("times.redial.first", times.redial.first),
             ("times.static_redial.first", times.static_redial.first),
         ])
+    }
+}
+
+/// The most of anything that is counted one by one.
+const MAX_COUNT: usize = 1 << 20;
+
+/// The most bytes, but of the budget for all.
+const MAX_LEN: usize = 1 << 30;
+
+/// The most events that may wait: room for them is taken at the start.
+const MAX_EVENTS: usize = 1 << 16;
+
+impl Limits {
+    /// Looks for limits under which nothing works.
+    ///
+    /// # Errors
+    /// The first [`Contradiction`].
+    pub fn check(&self) -> Result<(), Contradiction> {
+        if self.memory_budget < BUDGET_RESERVE {
+            return Err(Contradiction::MemoryTooLow { found: self.memory_budget });
+        }
+        self.lengths()?;
+        self.counts()?;
+        let Self { dials, sessions, .. } = self;
+        some_time(&[
+            ("limits.dials.site_window", dials.site_window),
+            ("limits.dials.candidate_window", dials.candidate_window),
+            ("limits.sessions.shortage_pace", sessions.shortage_pace),
+            ("limits.sessions.late_wait", sessions.late_wait),
+        ])
+    }
+
+    fn lengths(&self) -> Result<(), Contradiction> {
+        let Self { protocols, sessions, .. } = self;
+        within(MAX_READ_CHUNK, MAX_LEN, &[("sessions.free_len", sessions.free_len)])?;
+        within(
+            1,
+            MAX_LEN,
+            &[
+                ("protocols.queued_len", protocols.queued_len),
+                ("protocols.waiting_len", protocols.waiting_len),
+                ("sessions.shortage_step", sessions.shortage_step),
+                ("sessions.inflation_per_second", sessions.inflation_per_second),
+                ("sessions.inflation_burst", sessions.inflation_burst),
+                ("sessions.frame_bytes_per_second", sessions.frame_bytes_per_second),
+                ("sessions.linger_len", sessions.linger_len),
+            ],
+        )
+    }
+
+    fn counts(&self) -> Result<(), Contradiction> {
+        let Self { admission, dials, lists, book, protocols, queues, sessions, .. } = self;
+        within(1, MAX_BOOK_ENTRIES, &[("book.entries", book.entries)])?;
+        within(1, MAX_EVENTS, &[("queues.events", queues.events)])?;
+        within(
+            1,
+            MAX_COUNT,
+            &[
+                ("admission.throttled_hosts", admission.throttled_hosts),
+                ("admission.half_open_per_site", admission.half_open_per_site),
+                ("admission.examined", admission.examined),
+                ("admission.newcomers", admission.newcomers),
+                ("admission.newcomers_per_site", admission.newcomers_per_site),
+                ("admission.newcomers_per_node", admission.newcomers_per_node),
+                ("admission.graceful_closers", admission.graceful_closers),
+                ("dials.addresses", dials.addresses),
+                ("dials.per_site", dials.per_site.into()),
+                ("dials.candidates", dials.candidates),
+                ("dials.redial_records", dials.redial_records),
+                ("dials.dialed_addresses", dials.dialed_addresses),
+                ("lists.static_peers", lists.static_peers),
+                ("lists.trusted", lists.trusted),
+                ("lists.bans", lists.bans),
+                ("lists.reported", lists.reported),
+                ("lists.strikes", lists.strikes),
+                ("lists.peers_per_protected", lists.peers_per_protected),
+                ("book.entries_per_site", book.entries_per_site),
+                ("book.failures", book.failures as usize),
+                ("protocols.queued_messages", protocols.queued_messages),
+                ("protocols.waiting_messages", protocols.waiting_messages),
+                ("protocols.turn_messages", protocols.turn_messages),
+                ("queues.commands", queues.commands),
+                ("queues.reports", queues.reports),
+                ("queues.accepted", queues.accepted),
+                ("sessions.free_inflation", sessions.free_inflation),
+                ("sessions.reserved_messages", sessions.reserved_messages as usize),
+                ("sessions.ping_burst", sessions.ping_burst as usize),
+            ],
+        )
+    }
+}
+
+fn within(least: usize, most: usize, limits: &[(&'static str, usize)]) -> Result<(), Contradiction> {
+    match limits.iter().find(|(_, found)| !(least..=most).contains(found)) {
+        Some((setting, found)) => Err(Contradiction::Limit { setting, found: *found, least, most }),
+        None => Ok(()),
     }
 }
 
@@ -310,11 +418,39 @@ mod tests {
         let no_time = Err(Contradiction::NoTime { setting: "times.connect" });
         assert_eq!(ServerConfig { times, ..config() }.check(true, true), no_time);
         let too_low = Err(Contradiction::MemoryTooLow { found: BUDGET_RESERVE - 1 });
-        assert_eq!(ServerConfig { memory_budget: BUDGET_RESERVE - 1, ..config() }.check(true, true), too_low);
-        assert_eq!(ServerConfig { memory_budget: BUDGET_RESERVE, ..config() }.check(true, true), Ok(()));
+        let budget = |memory_budget| Limits { memory_budget, ..Limits::default() };
+        let limits = budget(BUDGET_RESERVE - 1);
+        assert_eq!(ServerConfig { limits, ..config() }.check(true, true), too_low);
+        assert_eq!(budget(BUDGET_RESERVE).check(), Ok(()));
         let timeouts = Timeouts { read: Duration::ZERO, ..Timeouts::default() };
         assert_eq!(timeouts.check(), Err(Contradiction::NoTime { setting: "timeouts.read" }));
         assert_eq!(Timeouts::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn every_limit_leaves_something_to_do_and_is_one_that_can_be_kept() {
+        let said = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.check().err().map(|contradiction| contradiction.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said(|_| {}), "");
+        assert_eq!(
+            said(|limits| limits.queues.events = 0),
+            "limits.queues.events is 0: give it at least 1 and at most 65536"
+        );
+        assert_eq!(
+            said(|limits| limits.sessions.free_len = 1_000),
+            "limits.sessions.free_len is 1000: give it at least 65536 and at most 1073741824"
+        );
+        assert_eq!(
+            said(|limits| limits.book.entries = 2_000),
+            "limits.book.entries is 2000: give it at least 1 and at most 1024"
+        );
+        assert_eq!(
+            said(|limits| limits.dials.site_window = Duration::ZERO),
+            "limits.dials.site_window is 0, in which nothing can be done: give it some time"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whom to dial, and when: static peers again and again, others as discovery finds them, each node and each address
 //! only so often. Follows go-ethereum's `p2p/dial.go`, with delays that grow on failure and differ by jitter. It opens
-//! nothing: `server` gives the order, `driver/dial.rs` resolves names and connects. Numbers are `server_config`'s.
+//! nothing: `server` gives the order, `driver/dial.rs` resolves names and connects. Numbers are `limits`' and `server_config`'s.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,10 @@ use crate::{
     admission::Refusal,
     error::{SessionEnd, SessionError},
     expiring::Expiring,
+    limits::{DialLimits, Limits},
     p2p::DisconnectReason,
     race::FamilyHistory,
-    server_config::{
-        CANDIDATE_WINDOW, MAX_CANDIDATES_PER_WINDOW, MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE,
-        MAX_REDIAL_RECORDS, MAX_STATIC_PEERS, REDIAL_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION, ServerConfig,
-        ServerTimes,
-    },
+    server_config::{ServerConfig, ServerTimes},
     shortage::Shortage,
 };
 
@@ -104,9 +101,6 @@ const MIN_RANK_SHARE: f64 = 0.5;
 /// Between two looks into the address book after one that led to a dial: others may follow.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two looks after one that led to none: until a site may be dialed again.
-const IDLE_LOOK_INTERVAL: Duration = SITE_DIAL_WINDOW;
-
 /// Doublings after which a delay has passed every maximum.
 const MAX_DOUBLINGS: u32 = 20;
 
@@ -126,29 +120,31 @@ pub(crate) struct Dialer {
     pub(crate) shortage: Shortage,
     /// None for an owner without an address book.
     pub(crate) known: Option<Known>,
+    limits: DialLimits,
     rng: ChaCha8Rng,
 }
 
 impl Dialer {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, limits: &DialLimits) -> Self {
         Self {
             statics: BTreeMap::new(),
-            redials: Expiring::new(MAX_REDIAL_RECORDS),
-            hosts: Expiring::new(MAX_DIALED_ADDRESSES),
-            sites: Expiring::new(MAX_DIALED_ADDRESSES),
+            redials: Expiring::new(limits.redial_records),
+            hosts: Expiring::new(limits.dialed_addresses),
+            sites: Expiring::new(limits.dialed_addresses),
             window: None,
             families: FamilyHistory::default(),
             knows_v6: false,
             shortage: Shortage::default(),
             known: None,
+            limits: limits.clone(),
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
     }
 
     /// Adds a static peer, due at once; false when there is no room. A known one gets the new address.
-    pub(crate) fn add_static(&mut self, now: Instant, enode: Enode) -> bool {
+    pub(crate) fn add_static(&mut self, now: Instant, limits: &Limits, enode: Enode) -> bool {
         let node_id = enode.node_id();
-        if self.statics.len() >= MAX_STATIC_PEERS && !self.statics.contains_key(&node_id) {
+        if self.statics.len() >= limits.lists.static_peers && !self.statics.contains_key(&node_id) {
             return false;
         }
         self.statics.insert(node_id, StaticPeer { enode, not_before: now, failures: 0 });
@@ -184,19 +180,19 @@ impl Dialer {
     /// How many more candidates may be looked at in this window.
     pub(crate) fn candidate_budget(&self, now: Instant) -> usize {
         let used = self.window.filter(|(end, _)| *end > now).map_or(0, |(_, used)| used);
-        MAX_CANDIDATES_PER_WINDOW.saturating_sub(used)
+        self.limits.candidates.saturating_sub(used)
     }
 
     /// When candidates may be looked at again, if the budget is spent.
     pub(crate) fn budget_end(&self) -> Option<Instant> {
-        self.window.filter(|(_, used)| *used >= MAX_CANDIDATES_PER_WINDOW).map(|(end, _)| end)
+        self.window.filter(|(_, used)| *used >= self.limits.candidates).map(|(end, _)| end)
     }
 
     /// A candidate was looked at.
     pub(crate) fn spend_candidate(&mut self, now: Instant) {
         let (end, used) = match self.window {
             Some((end, used)) if end > now => (end, used),
-            Some(_) | None => (later(now, CANDIDATE_WINDOW), 0),
+            Some(_) | None => (later(now, self.limits.candidate_window), 0),
         };
         self.window = Some((end, used + 1));
     }
@@ -247,25 +243,25 @@ impl Dialer {
         self.families.handle_winner(now, addresses, winner);
     }
 
-    /// An address is being dialed: its host, and its site after [`MAX_DIALS_PER_SITE`], are left alone for a while.
+    /// An address is being dialed: its host, and its site after [`DialLimits::per_site`], are left alone for a while.
     pub(crate) fn note_dial(&mut self, now: Instant, config: &ServerConfig, ip: IpAddr) {
         if !config.address_policy.counts(ip) {
             return;
         }
         self.hosts.insert(Prefix::host(ip), later(now, config.times.redial.first), ());
         if let Some(place) = self.free_place(now, ip) {
-            self.sites.insert(place, later(now, SITE_DIAL_WINDOW), ());
+            self.sites.insert(place, later(now, self.limits.site_window), ());
         }
     }
 
     /// A place that a dial to the site of `ip` takes; None when they are taken.
     fn free_place(&self, now: Instant, ip: IpAddr) -> Option<(Prefix, u8)> {
-        let mut places = (0..MAX_DIALS_PER_SITE).map(|place| (Prefix::site(ip), place));
+        let mut places = (0..self.limits.per_site).map(|place| (Prefix::site(ip), place));
         places.find(|place| !self.sites.contains(now, place))
     }
 
     fn record_redial(&mut self, node_id: NodeId, redial: Redial) {
-        self.redials.insert(node_id, later(redial.not_before, REDIAL_MEMORY), redial);
+        self.redials.insert(node_id, later(redial.not_before, self.limits.redial_memory), redial);
     }
 
     /// The last connection with a node has ended.
@@ -276,7 +272,7 @@ impl Dialer {
         node_id: NodeId,
         parted: Parted<'_>,
     ) {
-        let parting = parted.judge();
+        let parting = parted.judge(self.limits.stable_session);
         let jitter = self.rng.random_range(0.0..MAX_JITTER);
         if let Some(peer) = self.statics.get_mut(&node_id) {
             peer.failures = if parting == Parting::Stable { 0 } else { peer.failures };
@@ -309,7 +305,8 @@ impl Dialer {
     /// The address book was looked at.
     pub(crate) fn note_look(&mut self, now: Instant, has_dialed: bool) {
         if let Some(known) = &mut self.known {
-            known.next_look = later(now, if has_dialed { LOOK_INTERVAL } else { IDLE_LOOK_INTERVAL });
+            // After one that led to no dial until a site may be dialed again.
+            known.next_look = later(now, if has_dialed { LOOK_INTERVAL } else { self.limits.site_window });
         }
     }
 
@@ -402,21 +399,21 @@ impl Parted<'_> {
         );
         // Called off by us.
         let is_ours = *self.end == SessionEnd::ABORTED;
-        match self.judge() {
+        match self.judge(stable) {
             Parting::Unsuitable => Service::Unfit,
             Parting::Early if self.dialed && !is_full && !is_ours => Service::Failed,
             Parting::Stable | Parting::Early => Service::Fair,
         }
     }
 
-    fn judge(&self) -> Parting {
+    fn judge(&self, stable: Duration) -> Parting {
         let suits = match self.end {
             SessionEnd::Local { reason, .. } | SessionEnd::Remote(reason) => reason_suits(*reason),
             SessionEnd::Broken(error) => !matches!(error, SessionError::Incompatible(_)),
         };
         match self.lasted {
             _ if !suits => Parting::Unsuitable,
-            Some(lasted) if lasted >= STABLE_SESSION => Parting::Stable,
+            Some(lasted) if lasted >= stable => Parting::Stable,
             Some(_) | None => Parting::Early,
         }
     }

@@ -140,6 +140,7 @@ mod error;
 mod expiring;
 mod frame;
 mod handshake;
+pub mod limits;
 mod message;
 pub mod nat;
 pub mod p2p;
@@ -168,13 +169,16 @@ pub use capability::{
     BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
     shared_capabilities,
 };
-pub use config::{LocalCapability, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, SessionConfig, Timeouts};
+pub use config::{LocalCapability, MAX_MESSAGE_COUNT, SessionConfig, Timeouts};
 pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };
 pub use frame::SealJob;
 /// Keys, ids, endpoints, records and the pool for work on the curve: what this crate's functions take and give.
 pub use identity;
+pub use limits::{
+    AdmissionLimits, BookLimits, DialLimits, Limits, ListLimits, ProtocolLimits, QueueLimits, SessionLimits,
+};
 pub use message::{Message, SharedMessage};
 pub use p2p::{DisconnectReason, Hello};
 pub use reject::Reject;
@@ -182,8 +186,7 @@ pub use rtt::Rtt;
 pub use session::{SendError, Session, SessionOutput};
 
 pub use address_book::{
-    BookChanges, BookEntry, BookTimes, MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_BOOK_ENTRIES_PER_SITE,
-    MAX_ENTRY_LEN,
+    BookChanges, BookEntry, BookTimes, MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_ENTRY_LEN,
 };
 pub use admission::Refusal;
 pub use bans::{Ban, BanTarget};
@@ -194,9 +197,8 @@ pub use driver::BookError;
 #[cfg(feature = "tokio")]
 pub use driver::{
     ConfigError, ConnectError, Connection, Counts, Event, EventStream, FunctionProtocol, Held, Link,
-    MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream,
-    NodeInfo, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received, Server, ServerBuilder,
-    bind_listener, protocol,
+    MessageStream, NodeInfo, Protocol, ProtocolPeer, ProtocolSession, ProtocolVersion, Received, Server,
+    ServerBuilder, bind_listener, protocol,
 };
 #[cfg(feature = "nat")]
 pub use driver::{Nat, NatChanges, NatConfig, NatConfigError};
@@ -205,43 +207,12 @@ pub use peer::{PeerId, PeerInfo};
 pub use race::{ATTEMPT_DELAY, Race};
 pub use server::CommandError;
 pub use server_config::{
-    HoldTimes, MAX_BAN, MAX_BANS, MAX_DIAL_ADDRESSES, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, MIN_RATE,
-    PEERS_PER_PROTECTED, RateLimits, RedialTimes, RotationTimes, ServerConfig, ServerTimes, Slots,
+    HoldTimes, MAX_LISTENERS, MIN_RATE, RateLimits, RedialTimes, RotationTimes, ServerConfig, ServerTimes,
+    Slots,
 };
 pub use standing::Verdict;
 pub use status::{Details, MAX_DETAIL_LEN, MAX_DETAILS, PeerStatus, ProtocolStatus};
 pub use tally::{CodeTraffic, MAX_COUNTED_CODES, ProtocolTraffic, Volume};
-
-/// Every limit and every wait that a peer or an owner can meet, on one page. Those that can be set are fields of [`ServerConfig`]
-/// with its [`Slots`], [`RateLimits`], [`ServerTimes`] and [`Timeouts`], each with its default, and a message's length of
-/// [`Protocol::max_message_len`]. These cannot be set: what the documentation of the whole promises rests on them.
-pub mod limits {
-    pub use crate::address_book::{
-        MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_BOOK_ENTRIES_PER_SITE, MAX_ENTRY_LEN,
-    };
-    pub use crate::config::{
-        BUDGET_RESERVE, FRAME_BYTES_PER_SECOND, FREE_INFLATION, FREE_LEN, INFLATION_BURST,
-        INFLATION_BYTES_PER_SECOND, LATE_WAIT, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN,
-        MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, MAX_READ_CHUNK, MAX_RESERVED_MESSAGES, MAX_WRITE_KEPT,
-        MIN_READ_CHUNK, PING_BURST, PING_REFILL, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN,
-        QUIET_LEN, QUIET_TIME, SEAL_APART_LEN, SHORTAGE_PACE_TIME, SHORTAGE_STEP, WRITE_HIGH_WATER,
-    };
-    #[cfg(feature = "tokio")]
-    pub use crate::driver::{
-        MAX_EVENTS, MAX_LISTENERS, MAX_MESSAGE_COUNT, MAX_WAITING_LEN, MAX_WAITING_MESSAGES,
-    };
-    pub use crate::p2p::MAX_CAPABILITIES;
-    pub use crate::race::ATTEMPT_DELAY;
-    pub use crate::server_config::{
-        CANDIDATE_WINDOW, MAX_BAN, MAX_BANS, MAX_CANDIDATES_PER_WINDOW, MAX_DIAL_ADDRESSES,
-        MAX_DIALED_ADDRESSES, MAX_DIALS_PER_SITE, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE,
-        MAX_NEWCOMERS, MAX_NEWCOMERS_PER_NODE, MAX_NEWCOMERS_PER_SITE, MAX_REDIAL_RECORDS, MAX_STANDINGS,
-        MAX_STATIC_PEERS, MAX_STRIKES, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, MIN_RATE, PEERS_PER_PROTECTED,
-        REDIAL_MEMORY, REPORT_MEMORY, SITE_DIAL_WINDOW, STABLE_SESSION,
-    };
-    pub use crate::status::{MAX_DETAIL_LEN, MAX_DETAILS};
-    pub use crate::tally::MAX_COUNTED_CODES;
-}
 
 /// Unit tests measure what decoders allocate, each on its own thread.
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::{
     peer::PeerId,
     peer_set::PeerSet,
     rotation::Rotation,
-    server_config::{MAX_STATIC_PEERS, MAX_THROTTLED_HOSTS, MAX_TRUSTED_PEERS, ServerConfig},
+    server_config::ServerConfig,
     standing::Standings,
 };
 
@@ -53,7 +53,7 @@ pub enum Output {
         /// Who is expected there.
         remote: PublicKey,
         /// Where, to be tried as a [`Race`](crate::Race) in this order, all but the first after
-        /// [`Server::handle_attempt`]. At most [`MAX_DIAL_ADDRESSES`](crate::MAX_DIAL_ADDRESSES).
+        /// [`Server::handle_attempt`]. At most [`DialLimits::addresses`](crate::DialLimits::addresses).
         addresses: Vec<SocketAddr>,
     },
     /// Let the session past its first stop: our Hello may go out.
@@ -87,7 +87,7 @@ pub enum CommandError {
     #[error("a node without a TCP port cannot be dialed")]
     NoPort,
     /// The list is full.
-    #[error("no room: at most {MAX_STATIC_PEERS} static and {MAX_TRUSTED_PEERS} trusted peers are kept")]
+    #[error("no room: the list of static or trusted peers is as long as it may be")]
     Full,
     /// The server has shut down.
     #[error("the server has shut down")]
@@ -129,11 +129,11 @@ impl Server {
         let mut server = Self {
             local: local.node_id(),
             peers: PeerSet::default(),
-            dialer: Dialer::new(seed),
-            trusted: config.trusted.iter().copied().take(MAX_TRUSTED_PEERS).collect(),
-            throttle: Expiring::new(MAX_THROTTLED_HOSTS),
-            bans: Bans::new(),
-            standings: Standings::new(),
+            dialer: Dialer::new(seed, &config.limits.dials),
+            trusted: config.trusted.iter().copied().take(config.limits.lists.trusted).collect(),
+            throttle: Expiring::new(config.limits.admission.throttled_hosts),
+            bans: Bans::new(&config.limits.lists),
+            standings: Standings::new(&config.limits.lists),
             rotation: Rotation::new(seed),
             counts: ServerCounts::default(),
             outputs: VecDeque::new(),

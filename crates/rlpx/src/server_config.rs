@@ -1,93 +1,17 @@
-//! What an owner sets for the server of a node, and the named limits of the machines over all peers.
+//! What an owner sets for the server of a node: whom it is for, slots, rates and times; every other limit is in `limits`.
 //! Defaults are go-ethereum's (`p2p/config.go`, `node/defaults.go`) unless a comment says otherwise.
 
 use std::time::Duration;
 
 use identity::{AddressPolicy, Enode, NetList, NodeId};
 
-use crate::{
-    address_book::BookTimes,
-    config::{MEMORY_BUDGET, Timeouts},
-};
-
-/// Static peers of one node. Adding more is refused.
-pub const MAX_STATIC_PEERS: usize = 1_024;
-
-/// Trusted peers of one node. Adding more is refused.
-pub const MAX_TRUSTED_PEERS: usize = 1_024;
-
-/// Hosts whose last accepted connection is remembered. When full, the oldest is forgotten.
-pub const MAX_THROTTLED_HOSTS: usize = 16_384;
-
-/// Nodes whose last dial or parting is remembered. When full, the one free soonest is forgotten.
-pub const MAX_REDIAL_RECORDS: usize = 4_096;
-
-/// Hosts and sites whose last dial is remembered. When full, the one free soonest is forgotten.
-pub const MAX_DIALED_ADDRESSES: usize = 4_096;
-
-/// Inbound connections whose auth has come and is looked at: as many as one thread of a curve pool has jobs waiting. When
-/// full, the oldest is closed.
-pub const MAX_EXAMINED: usize = 256;
-
-/// Handshakes of one site (/24, /48) that have not authenticated. A further connection is refused.
-pub const MAX_HALF_OPEN_PER_SITE: usize = 4;
-
-/// Inbound connections whose handshake is through and that are no peers yet: it costs nothing to say who one is, so who has
-/// must not hold memory without end. When full, the oldest is closed.
-pub const MAX_NEWCOMERS: usize = 1_024;
-
-/// As [`MAX_NEWCOMERS`], of one site (/24, /48).
-pub const MAX_NEWCOMERS_PER_SITE: usize = 4;
-
-/// As [`MAX_NEWCOMERS`], of those that say to be one node. Anybody may say so, which must not close the node's own at once.
-pub const MAX_NEWCOMERS_PER_NODE: usize = 16;
-
-/// Bans in force. When full, the one that would end first is dropped: the owner's newest word counts most, and whoever
-/// fills the list with malicious nodes of its own shortens bans by what their ends differ.
-pub const MAX_BANS: usize = 4_096;
-
-/// The longest ban; a longer one ends then.
-pub const MAX_BAN: Duration = Duration::from_secs(366 * 24 * 3_600);
-
-/// Nodes whose reports are remembered. When full, the one reported longest ago is forgotten.
-pub const MAX_STANDINGS: usize = 4_096;
-
-/// How long a report is remembered after the last one of its node.
-pub const REPORT_MEMORY: Duration = Duration::from_secs(3_600);
-
-/// Misbehaviours within [`REPORT_MEMORY`] that count as malice: one may be a bug, three are a habit.
-pub const MAX_STRIKES: usize = 3;
-
-/// One of so many peers that were dialed, and of those that came in, is protected by praise, the most praised first: so
-/// praise for all does not end rotation (go-ethereum `eth/dropper.go`: the top tenth of each pool).
-pub const PEERS_PER_PROTECTED: usize = 10;
-
-/// Connections that are being told why they end. Further ones are closed without a word.
-pub const MAX_GRACEFUL_CLOSERS: usize = 15;
-
-/// Addresses of one name that are tried in one dial; a host has one of each family, or a few.
-pub const MAX_DIAL_ADDRESSES: usize = 4;
-
-/// Dials to one site (/24, /48) within [`SITE_DIAL_WINDOW`], so that planted records make no flooder of us.
-pub const MAX_DIALS_PER_SITE: u8 = 2;
-
-/// See [`MAX_DIALS_PER_SITE`].
-pub const SITE_DIAL_WINDOW: Duration = Duration::from_secs(10);
-
-/// Candidates looked at within [`CANDIDATE_WINDOW`], fit or not, so that a source of useless ones cannot spin the server.
-pub const MAX_CANDIDATES_PER_WINDOW: usize = 64;
-
-/// See [`MAX_CANDIDATES_PER_WINDOW`].
-pub const CANDIDATE_WINDOW: Duration = Duration::from_secs(1);
-
-/// How long parting early is held against a node, after its redial delay has passed.
-pub const REDIAL_MEMORY: Duration = Duration::from_secs(3_600);
-
-/// A session that lasted this long clears the failures of its node: two ping intervals.
-pub const STABLE_SESSION: Duration = Duration::from_secs(30);
+use crate::{address_book::BookTimes, config::Timeouts, limits::Limits};
 
 /// The lowest limit on bytes per second: what Pings, Status and requests of a few dozen peers take.
 pub const MIN_RATE: u64 = 16 * 1024;
+
+/// Addresses that one server listens on: one of each family, and a few more.
+pub const MAX_LISTENERS: usize = 8;
 
 /// What an owner sets for the server of a node.
 #[derive(Clone, Debug)]
@@ -104,19 +28,19 @@ pub struct ServerConfig {
     pub net_restrict: NetList,
     /// Which addresses are counted against limits by address.
     pub address_policy: AddressPolicy,
-    /// Peers to keep a connection to, while there is room for them (the trusted ones always) and no ban. At most [`MAX_STATIC_PEERS`].
+    /// Peers to keep a connection to, while there is room for them (the trusted ones always) and no ban. At most
+    /// [`ListLimits::static_peers`](crate::ListLimits::static_peers).
     pub static_peers: Vec<Enode>,
-    /// Peers that skip the limits on their number. At most [`MAX_TRUSTED_PEERS`].
+    /// Peers that skip the limits on their number. At most [`ListLimits::trusted`](crate::ListLimits::trusted).
     pub trusted: Vec<NodeId>,
-    /// What all peers together may hold, in bytes, beyond 128 KiB each. Trusted and static ones too; at least 32 MiB,
-    /// of which half is for queues and half for what comes. Default: 256 MiB.
-    pub memory_budget: usize,
     /// Bytes per second. Default: no limits.
     pub rates: RateLimits,
     /// The intervals.
     pub times: ServerTimes,
     /// The waits of each session.
     pub timeouts: Timeouts,
+    /// Every other limit.
+    pub limits: Limits,
 }
 
 /// How a server's slots are shared between peers that come in and peers that are dialed.
@@ -237,10 +161,10 @@ impl Default for ServerConfig {
             address_policy: AddressPolicy::default(),
             static_peers: Vec::new(),
             trusted: Vec::new(),
-            memory_budget: MEMORY_BUDGET,
             rates: RateLimits::default(),
             times: ServerTimes::default(),
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -293,9 +217,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_are_promised() {
-        let ServerConfig { max_peers, max_pending, max_dials, memory_budget, times, .. } =
-            ServerConfig::default();
-        assert_eq!((max_peers, max_pending, max_dials, memory_budget), (50, 50, 30, 256 << 20));
+        let ServerConfig { max_peers, max_pending, max_dials, limits, times, .. } = ServerConfig::default();
+        assert_eq!((max_peers, max_pending, max_dials, limits.memory_budget), (50, 50, 30, 256 << 20));
         let seconds = [times.connect, times.inbound_throttle, times.redial.first, times.redial.max];
         assert_eq!(seconds.map(|time| time.as_secs()), [5, 30, 35, 3_600]);
         let seconds = [times.protocol_stall, times.shutdown, times.rotation.min_interval];

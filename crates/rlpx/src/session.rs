@@ -221,7 +221,10 @@ impl Session {
             | Phase::Greeted
             | Phase::Running
             | Phase::Closing(_)
-            | Phase::Closed => self.ingress.buffer.room(unit_len.min(self.ingress.flow.memory.limit())),
+            | Phase::Closed => {
+                let most = self.ingress.flow.memory.limit(&self.config.limits);
+                self.ingress.buffer.room(unit_len.min(most))
+            }
         }
     }
 
@@ -395,6 +398,11 @@ impl Session {
     /// handshake is over.
     pub const fn remote(&self) -> Option<PublicKey> {
         self.peer.key
+    }
+
+    /// What it was given.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
     /// The peer's Hello, once it has come: also when it was the reason to end the session.

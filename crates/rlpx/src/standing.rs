@@ -2,37 +2,35 @@
 //! the first to go, strikes that end in a ban. Reports are kept for a while beyond a session, so that a new one does not
 //! wipe them out. Nothing else is judged here, and nothing that a peer says of itself.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use identity::NodeId;
 
-use crate::{
-    expiring::Expiring,
-    server_config::{MAX_STANDINGS, MAX_STRIKES, REPORT_MEMORY, ServerTimes},
-};
+use crate::{expiring::Expiring, limits::ListLimits, server_config::ServerConfig};
 
 /// What the owner reports of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// It served us: for [`RotationTimes::praise`](crate::RotationTimes::praise) among those of whom rotation spares the
-    /// most praised, one in [`PEERS_PER_PROTECTED`](crate::PEERS_PER_PROTECTED), and one demerit less.
+    /// most praised, one in [`ListLimits::peers_per_protected`], and one demerit less.
     Good,
     /// It is of little use: one demerit, and no protection. Among those that may go, rotation takes who has the most.
     Useless,
-    /// It broke a rule, maybe in good faith: a demerit and a strike. The third strike in an hour counts as `Malicious`.
+    /// It broke a rule, maybe in good faith: a demerit and a strike. The third strike in an hour
+    /// ([`ListLimits::strikes`]) counts as `Malicious`.
     Misbehaved,
     /// No honest node does what it did: disconnected (0x10) and its id banned for
     /// [`ServerTimes::ban`], static and trusted peers too.
     Malicious,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Standing {
     praised_until: Option<Instant>,
     praises: u32,
     demerits: u32,
-    /// When the last strikes fell, the latest first: one less than are too many.
-    strikes: [Option<Instant>; MAX_STRIKES - 1],
+    /// When the last strikes fell, the first at the front: fewer than are too many.
+    strikes: VecDeque<Instant>,
 }
 
 impl Standing {
@@ -43,37 +41,36 @@ impl Standing {
         self.demerits = self.demerits.saturating_add(1);
     }
 
-    /// One more strike; whether it is the one too many within [`REPORT_MEMORY`].
-    fn strike(&mut self, now: Instant) -> bool {
-        let counts = |at: &&Instant| now.saturating_duration_since(**at) < REPORT_MEMORY;
-        let is_last = self.strikes.iter().flatten().filter(counts).count() == self.strikes.len();
-        self.strikes.rotate_right(1);
-        self.strikes[0] = Some(now);
-        is_last
+    /// One more strike; whether it is the one too many within [`ListLimits::report_memory`].
+    fn strike(&mut self, now: Instant, limits: &ListLimits) -> bool {
+        self.strikes.retain(|at| now.saturating_duration_since(*at) < limits.report_memory);
+        self.strikes.push_back(now);
+        self.strikes.len() >= limits.strikes
     }
 }
 
-/// The standing of nodes. At most [`MAX_STANDINGS`]; when full, the one reported longest ago is forgotten.
+/// The standing of nodes. At most [`ListLimits::reported`]; when full, the one reported longest ago is forgotten.
 #[derive(Debug)]
 pub(crate) struct Standings(Expiring<NodeId, Standing>);
 
 impl Standings {
-    pub(crate) const fn new() -> Self {
-        Self(Expiring::new(MAX_STANDINGS))
+    pub(crate) const fn new(limits: &ListLimits) -> Self {
+        Self(Expiring::new(limits.reported))
     }
 
     /// Takes a report to the record; whether the node has to go.
     pub(crate) fn report(
         &mut self,
         now: Instant,
-        times: &ServerTimes,
+        config: &ServerConfig,
         node_id: NodeId,
         verdict: Verdict,
     ) -> bool {
-        let mut standing = self.0.find(now, &node_id).copied().unwrap_or_default();
+        let (praise, limits) = (config.times.rotation.praise, &config.limits.lists);
+        let mut standing = self.0.find(now, &node_id).cloned().unwrap_or_default();
         let goes = match verdict {
             Verdict::Good => {
-                standing.praised_until = now.checked_add(times.rotation.praise);
+                standing.praised_until = now.checked_add(praise);
                 standing.praises = standing.praises.saturating_add(1);
                 standing.demerits = standing.demerits.saturating_sub(1);
                 false
@@ -84,7 +81,7 @@ impl Standings {
             }
             Verdict::Misbehaved => {
                 standing.blame();
-                standing.strike(now)
+                standing.strike(now, limits)
             }
             Verdict::Malicious => true,
         };
@@ -93,7 +90,7 @@ impl Standings {
             self.0.remove(&node_id);
             return true;
         }
-        if let Some(end) = now.checked_add(REPORT_MEMORY.max(times.rotation.praise)) {
+        if let Some(end) = now.checked_add(limits.report_memory.max(praise)) {
             self.0.insert(node_id, end, standing);
         }
         false

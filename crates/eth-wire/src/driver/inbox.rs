@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use rlpx::{Held, Link, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, PeerId, PeerInfo};
+use rlpx::{Held, Link, PeerId, PeerInfo, ProtocolLimits};
 use tokio::sync::Notify;
 
 use crate::{BackendAnswer, BackendTicket, EthVersion, Incoming, MessageError};
@@ -37,13 +37,15 @@ pub(super) struct Turn {
     pub(super) is_last: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerQueue {
     arrival: Option<Arrival>,
     sent_messages: usize,
     sent_len: usize,
     messages: VecDeque<(Read, usize)>,
     len: usize,
+    /// How many messages, and bytes of them, may wait.
+    size: (usize, usize),
     /// Tells rlpx of `len`: what waits here counts against its budget of memory.
     held: Option<Held>,
     is_closed: bool,
@@ -87,8 +89,7 @@ impl Inbox {
         if state.is_closed {
             return false;
         }
-        let queue = state.peers.entry(peer).or_default();
-        queue.held = arrival.as_ref().map(|arrival| arrival.link.held());
+        let queue = state.peers.entry(peer).or_insert_with(|| PeerQueue::new(arrival.as_ref()));
         queue.arrival = arrival;
         self.schedule(state, peer);
         true
@@ -193,8 +194,27 @@ impl Inbox {
 }
 
 impl PeerQueue {
+    /// For who has arrived; None in tests.
+    fn new(arrival: Option<&Arrival>) -> Self {
+        let limits = arrival.map_or(&ProtocolLimits::DEFAULT, |arrival| arrival.link.limits());
+        Self {
+            arrival: None,
+            sent_messages: 0,
+            sent_len: 0,
+            messages: VecDeque::new(),
+            len: 0,
+            size: (limits.waiting_messages, limits.waiting_len),
+            held: arrival.map(|arrival| arrival.link.held()),
+            is_closed: false,
+            is_paused: false,
+            is_scheduled: false,
+            reader: None,
+        }
+    }
+
     fn has_room(&self) -> bool {
-        self.messages.is_empty() || (self.messages.len() < MAX_WAITING_MESSAGES && self.len < MAX_WAITING_LEN)
+        let (max_messages, max_len) = self.size;
+        self.messages.is_empty() || (self.messages.len() < max_messages && self.len < max_len)
     }
 
     /// Whether memory may be held for more than one message.

@@ -21,8 +21,6 @@ use crate::{
     TotalDifficulty, Transaction, counted_network,
 };
 
-/// Bytes that the link to a peer holds: what `rlpx` lets wait for one peer.
-const LINK_CREDIT: usize = rlpx::MAX_QUEUED_LEN;
 /// Turns and commands that are taken before other tasks may run.
 const WAKE_BUDGET: usize = 64;
 
@@ -128,15 +126,10 @@ impl Task {
     fn handle_turn(&mut self, now: Now, peer: PeerId, turn: Turn) {
         if let Some(arrival) = turn.arrival {
             let network = counted_network(self.address_policy, arrival.info.remote_addr.ip());
+            // What `rlpx` lets wait for one peer.
+            let credit = arrival.link.limits().queued_len;
             self.links.insert(peer, arrival.link);
-            self.machine.handle_connected(
-                now,
-                peer,
-                arrival.info.node_id,
-                arrival.version,
-                network,
-                LINK_CREDIT,
-            );
+            self.machine.handle_connected(now, peer, arrival.info.node_id, arrival.version, network, credit);
             self.act(now);
         }
         if turn.sent_messages > 0 {

@@ -28,8 +28,12 @@ fn at(number: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from(([77, (number >> 8) as u8, number as u8, 1], 30_303))]
 }
 
+fn limits() -> BookLimits {
+    BookLimits::default()
+}
+
 fn empty(now: Now) -> AddressBook {
-    AddressBook::new(now, vec![], BookTimes::default(), AddressPolicy::default())
+    AddressBook::new(now, vec![], (BookTimes::default(), limits()), AddressPolicy::default())
 }
 
 /// Dials a node that stays for `lasting`; the moment after.
@@ -136,7 +140,7 @@ fn a_score_has_a_ceiling() {
 fn failures_count_only_while_somebody_can_be_reached() {
     let now = start();
     let stored = vec![BookEntry::tried(key(1), at(1), 1_700_000_000)];
-    let mut book = AddressBook::new(now, stored, BookTimes::default(), AddressPolicy::default());
+    let mut book = AddressBook::new(now, stored, (BookTimes::default(), limits()), AddressPolicy::default());
     // Nobody has been reached since the start: it is our line that is down.
     for _ in 0..100 {
         book.handle_parting(now, id(1), Service::Failed);
@@ -145,7 +149,7 @@ fn failures_count_only_while_somebody_can_be_reached() {
     book.handle_reached(now);
     book.handle_parting(now.later(11 * MINUTE), id(1), Service::Failed);
     assert_eq!(book.entries[&id(1)].failures, 0);
-    for failures in 1..MAX_FAILURES {
+    for failures in 1..limits().failures {
         book.handle_parting(now, id(1), Service::Failed);
         assert_eq!(book.entries[&id(1)].failures, failures);
     }
@@ -159,7 +163,7 @@ fn a_success_forgives_failures_and_another_node_at_the_address_ends_it() {
     let now = start();
     let mut book = empty(now);
     let now = serve(&mut book, now, 1, MINUTE);
-    for _ in 1..MAX_FAILURES {
+    for _ in 1..limits().failures {
         book.handle_parting(now, id(1), Service::Failed);
     }
     let now = serve(&mut book, now, 1, MINUTE);
@@ -204,8 +208,8 @@ fn one_site_has_four_places_and_the_local_network_as_many_as_there_are() {
         serve_at(&mut book, now, 100 + number, of([192, 168, 1], number as u8), MINUTE);
     }
     let is_of_site = |entry: &&BookEntry| entry.addresses[0].ip().to_string().starts_with("77.");
-    assert_eq!(book.entries.values().filter(is_of_site).count(), MAX_BOOK_ENTRIES_PER_SITE);
-    assert_eq!(book.len(), MAX_BOOK_ENTRIES_PER_SITE + 40);
+    assert_eq!(book.entries.values().filter(is_of_site).count(), limits().entries_per_site);
+    assert_eq!(book.len(), limits().entries_per_site + 40);
 }
 
 #[test]
@@ -255,12 +259,13 @@ fn what_was_stored_is_taken_up_to_the_limits_and_what_has_decayed_is_left_out() 
     let mut stored: Vec<BookEntry> = (0..1_100).map(|number| entry(number, 1_700_000_000)).collect();
     stored[1_099] = stored[1_099].clone().with_score(5_000);
     stored.push(entry(2_000, 1_500_000_000));
-    let mut book = AddressBook::new(now, stored, BookTimes::default(), AddressPolicy::default());
+    let mut book = AddressBook::new(now, stored, (BookTimes::default(), limits()), AddressPolicy::default());
     assert_eq!((book.len(), score(&book, now, 1_099), score(&book, now, 2_000)), (1_024, Some(5_000), None));
     assert!(book.last_changes().unwrap().whole, "the file is made to hold no more");
     let fits = vec![entry(1, 1_700_000_000)];
     assert_eq!(
-        AddressBook::new(now, fits, BookTimes::default(), AddressPolicy::default()).last_changes(),
+        AddressBook::new(now, fits, (BookTimes::default(), limits()), AddressPolicy::default())
+            .last_changes(),
         None
     );
 }

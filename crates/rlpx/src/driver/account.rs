@@ -162,13 +162,15 @@ impl Drop for Account {
 #[cfg(test)]
 mod tests {
     use super::{super::pool::Pool, *};
-    use crate::config::FREE_LEN;
+    use crate::SessionLimits;
+
+    const FREE_LEN: usize = SessionLimits::DEFAULT.free_len;
 
     const MIB: usize = 1 << 20;
 
     #[test]
     fn f03_whoever_waits_and_goes_leaves_nothing_behind() {
-        let pool = Pool::new(0);
+        let pool = Pool::of(0);
         let (one, other) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
         let mut accounts = [&one, &other].map(|purse| Account::new(Arc::clone(purse)));
         for account in &mut accounts {

@@ -22,8 +22,7 @@ use tokio::{
 
 use super::{
     Handle, Server,
-    config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},
-    event::MAX_EVENTS,
+    config_error::ConfigError,
     intake::Intake,
     keeper::{BookStore, Keeper},
     listener,
@@ -41,16 +40,11 @@ use super::{
 };
 use crate::{
     BookEntry, BufferPool, CapabilityName, CommandError, LocalCapability, SessionConfig,
+    config::MAX_MESSAGE_COUNT,
     dialer::Candidate,
     server::{self, ServerCounts},
-    server_config::{MAX_GRACEFUL_CLOSERS, MAX_STATIC_PEERS, MAX_TRUSTED_PEERS, ServerConfig},
+    server_config::{MAX_LISTENERS, ServerConfig},
 };
-
-/// Commands that may wait for the server; the owner waits with further ones.
-pub(super) const MAX_COMMANDS: usize = 64;
-
-/// Reports that may wait for the server; connections wait with further ones.
-pub(super) const MAX_REPORTS: usize = 256;
 
 /// The client's name unless the owner gives one.
 const CLIENT_NAME: &str = concat!("eth-rlpx/v", env!("CARGO_PKG_VERSION"));
@@ -194,6 +188,7 @@ impl ServerBuilder {
         let mut session = SessionConfig::new(public_key, self.client_name, capabilities);
         session.hello.listen_port = local_addrs.first().map_or(0, SocketAddr::port);
         session.timeouts = self.config.timeouts;
+        session.limits = self.config.limits.sessions;
         session.buffers = BufferPool::new();
 
         let node_info = NodeInfo {
@@ -204,8 +199,8 @@ impl ServerBuilder {
             capabilities: session.hello.capabilities.clone(),
             max_peers: self.config.max_peers,
         };
-        let times = self.config.times.clone();
-        let pool = Pool::new(self.config.memory_budget);
+        let (times, limits) = (self.config.times.clone(), self.config.limits.clone());
+        let pool = Pool::new(&limits);
         let throttle = Throttle::new(&self.config.rates);
         let mut machine = server::Server::new(now(), self.config, public_key, UnwrapErr(SysRng).next_u64());
         if let Some(stored) = stored {
@@ -215,9 +210,9 @@ impl ServerBuilder {
         let rejects = session.rejects.clone();
         let traffic = Arc::new(Traffic::of(&session));
         let counts = Counts { rejects, refusals, left, turned_away, traffic };
-        let (reporter, reports) = mpsc::channel(MAX_REPORTS);
-        let (commander, commands) = mpsc::channel(MAX_COMMANDS);
-        let (events, _) = broadcast::channel(MAX_EVENTS);
+        let (reporter, reports) = mpsc::channel(limits.queues.reports);
+        let (commander, commands) = mpsc::channel(limits.queues.commands);
+        let (events, _) = broadcast::channel(limits.queues.events);
         let common = Common {
             session: Arc::new(session),
             protocols: self.protocols,
@@ -227,13 +222,13 @@ impl ServerBuilder {
             pool,
             throttle,
             reports: reporter,
-            closers: Semaphore::new(MAX_GRACEFUL_CLOSERS),
+            closers: Semaphore::new(limits.admission.graceful_closers),
             sealer: Sealer::new(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(trim_buffers(common.session.buffers.clone()));
         let accepted = (!listeners.is_empty()).then(|| {
-            let (sender, accepted) = mpsc::channel(listener::MAX_ACCEPTED);
+            let (sender, accepted) = mpsc::channel(limits.queues.accepted);
             for listener in listeners {
                 tasks.spawn(listener::run(listener, sender.clone(), counts.refusals.clone()));
             }
@@ -273,8 +268,8 @@ pub(super) fn capabilities(protocols: &[Arc<dyn Protocol>]) -> Result<Vec<LocalC
 }
 
 fn check_peers(config: &ServerConfig, curve: &CurveHandle) -> Result<(), CommandError> {
-    let own = curve.node_key().node_id();
-    if config.static_peers.len() > MAX_STATIC_PEERS || config.trusted.len() > MAX_TRUSTED_PEERS {
+    let (own, lists) = (curve.node_key().node_id(), &config.limits.lists);
+    if config.static_peers.len() > lists.static_peers || config.trusted.len() > lists.trusted {
         return Err(CommandError::Full);
     }
     if config.trusted.contains(&own) || config.static_peers.iter().any(|enode| enode.node_id() == own) {

@@ -3,13 +3,7 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::{CommandError, Contradiction};
-
-/// Addresses that one server listens on: one of each family, and a few more.
-pub const MAX_LISTENERS: usize = 8;
-
-/// Message codes that a version of a protocol may have: many of them fit the codes there are.
-pub const MAX_MESSAGE_COUNT: u64 = 1 << 32;
+use crate::{CommandError, Contradiction, config::MAX_MESSAGE_COUNT, server_config::MAX_LISTENERS};
 
 /// What is wrong with what the owner gave.
 #[derive(Debug, thiserror::Error)]

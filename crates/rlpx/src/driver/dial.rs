@@ -20,13 +20,15 @@ use super::{
     sleep_until_some,
     wire::Wire,
 };
-use crate::{Race, SessionEnd, SessionError, peer::PeerId, server_config::MAX_DIAL_ADDRESSES};
+use crate::{Race, SessionEnd, SessionError, peer::PeerId};
+
+/// Addresses of a name that are looked at; the server filters them before it takes as many as it tries.
+const MAX_RESOLVED: usize = 16;
 
 /// The addresses of a name; none when the lookup fails or takes too long.
 pub(super) async fn resolve(name: String, port: u16, limit: Duration) -> Vec<SocketAddr> {
     match timeout(limit, lookup_host((name.as_str(), port))).await {
-        // Filtered by the server before it takes as many as it tries.
-        Ok(Ok(addresses)) => addresses.take(4 * MAX_DIAL_ADDRESSES).collect(),
+        Ok(Ok(addresses)) => addresses.take(MAX_RESOLVED).collect(),
         Ok(Err(error)) => {
             tracing::debug!(%name, %error, "name not resolved");
             Vec::new()

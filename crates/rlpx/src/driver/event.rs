@@ -9,9 +9,6 @@ use tokio::sync::broadcast;
 
 use crate::{Refusal, SessionEnd, peer::PeerInfo};
 
-/// Events that may wait for one owner. When full, the oldest goes.
-pub const MAX_EVENTS: usize = 1_024;
-
 /// Something that happened to the peers of a server.
 #[derive(Clone, Debug)]
 pub enum Event {

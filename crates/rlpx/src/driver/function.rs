@@ -1,7 +1,7 @@
 //! Protocols written as one async function over a stream of messages, run in a task of its own for each peer.
 //! When the function returns, its peer is disconnected as go-ethereum does it: with reason 8.
 
-use std::{fmt, future::Future, future::poll_fn, sync::Arc, task::Context, task::Poll, time::Duration};
+use std::{fmt, future::Future, future::poll_fn, sync::Arc, task::Context, task::Poll};
 
 use bytes::Bytes;
 use identity::Enr;
@@ -22,15 +22,6 @@ use crate::{
     Details, Message, SendError, SessionEnd, SharedMessage, Verdict, config::MAX_MESSAGE_LEN,
     p2p::DisconnectReason, peer::PeerInfo,
 };
-
-/// Messages of one peer that wait for the function, or for `eth`. When they are as many, nothing more is read from the peer.
-pub const MAX_WAITING_MESSAGES: usize = 1_024;
-
-/// Bytes that wait for it. While fewer do, one more message is taken, whatever its length.
-pub const MAX_WAITING_LEN: usize = 8 << 20;
-
-/// How long a function may run on after its peer has gone.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Makes a protocol of an async function, which runs once for each peer until it returns or its messages end. What else a
 /// [`Protocol`] says is set on what this returns:
@@ -214,7 +205,9 @@ where
     }
 
     fn connect(&self, peer: Arc<PeerInfo>, version: u32, link: Link) -> Box<dyn ProtocolSession> {
-        let queue = Arc::new(Queue::inbound(MAX_WAITING_MESSAGES, MAX_WAITING_LEN, Arc::clone(link.kept())));
+        let limits = link.limits();
+        let size = (limits.waiting_messages, limits.waiting_len);
+        let queue = Arc::new(Queue::inbound(size, Arc::clone(link.kept())));
         let (open, closed) = oneshot::channel();
         let peer = ProtocolPeer { info: peer, version, link: link.clone() };
         let task = spawn((self.run)(peer, MessageStream(Arc::clone(&queue))));
@@ -233,7 +226,7 @@ async fn supervise(mut task: JoinHandle<()>, closed: oneshot::Receiver<()>, link
             Err(_) => {}
         },
         _ = closed => {
-            if let Some(end) = now().instant.checked_add(GRACE) {
+            if let Some(end) = now().instant.checked_add(link.limits().grace) {
                 let _ = timeout_at(Instant::from_std(end), &mut task).await;
             }
             task.abort();

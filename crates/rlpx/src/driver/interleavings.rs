@@ -22,13 +22,14 @@ use super::{
 };
 use crate::{
     SealJob,
-    config::{BUDGET_RESERVE, FREE_LEN, MAX_MESSAGE_LEN},
+    config::{BUDGET_RESERVE, MAX_MESSAGE_LEN},
 };
 
 /// Orders that are tried, of each kind.
 const ORDERS: usize = if cfg!(feature = "thorough") { 1_000_000 } else { 50_000 };
 /// Turns of events that an error may need: who is let run, and when another is preferred (PCT).
 const DEPTH: usize = 3;
+const FREE_LEN: usize = crate::SessionLimits::DEFAULT.free_len;
 const MIB: usize = 1 << 20;
 
 /// Tries orders at random, and such as let one task wait for long.
@@ -78,12 +79,12 @@ fn s06_every_item_gets_through_a_queue_and_whoever_waits_is_woken() {
     explore(|| {
         block_on(async {
             for as_function in [true, false] {
-                let pool = Pool::new(256 * MIB);
+                let pool = Pool::of(256 * MIB);
                 let purse = Purse::new(&pool, 1);
                 let queue = Arc::new(if as_function {
-                    Queue::inbound(2, 100, Kept::new(&purse))
+                    Queue::inbound((2, 100), Kept::new(&purse))
                 } else {
-                    Queue::outbound(2, 100, Arc::clone(&purse))
+                    Queue::outbound((2, 100), Arc::clone(&purse))
                 });
                 // Two of them fill the queue.
                 let senders = [0..3, 3..6].map(|items| spawn(push_all(Arc::clone(&queue), items, 50)));
@@ -99,8 +100,8 @@ fn s06_every_item_gets_through_a_queue_and_whoever_waits_is_woken() {
 fn s06_whoever_waits_for_a_queue_that_is_closed_hears_of_it() {
     explore(|| {
         block_on(async {
-            let pool = Pool::new(256 * MIB);
-            let queue = Arc::new(Queue::inbound(1, 100, Kept::new(&Purse::new(&pool, 1))));
+            let pool = Pool::of(256 * MIB);
+            let queue = Arc::new(Queue::inbound((1, 100), Kept::new(&Purse::new(&pool, 1))));
             let sender = spawn(push_all(Arc::clone(&queue), 0..3, 100));
             let closing = Arc::clone(&queue);
             let closer = spawn(async move { closing.close() });
@@ -114,7 +115,7 @@ fn s06_whoever_waits_for_a_queue_that_is_closed_hears_of_it() {
 fn s06_p13_memory_that_is_given_back_reaches_all_who_wait_to_send_or_keep() {
     explore(|| {
         block_on(async {
-            let pool = Pool::new(BUDGET_RESERVE + MAX_MESSAGE_LEN);
+            let pool = Pool::of(BUDGET_RESERVE + MAX_MESSAGE_LEN);
             // Three peers hold all there is, and more, and give it back piece by piece.
             let holders = (1..=3).map(|number| {
                 let purse = Purse::new(&pool, number);
@@ -128,7 +129,7 @@ fn s06_p13_memory_that_is_given_back_reaches_all_who_wait_to_send_or_keep() {
             let mut tasks: Vec<_> = holders.collect();
             for number in 10..12 {
                 let purse = Purse::new(&pool, number);
-                let queue = Arc::new(Queue::outbound(10, usize::MAX, Arc::clone(&purse)));
+                let queue = Arc::new(Queue::outbound((10, usize::MAX), Arc::clone(&purse)));
                 tasks.push(spawn(push_all(queue, 0..1, 2 * FREE_LEN)));
                 let mut held = Held::new(Kept::new(&purse));
                 tasks.push(spawn(async move {
@@ -146,12 +147,12 @@ fn s06_p13_memory_that_is_given_back_reaches_all_who_wait_to_send_or_keep() {
 fn s06_p13_what_is_the_peers_own_makes_room_for_it_when_it_is_free_though_memory_is_short() {
     explore(|| {
         block_on(async {
-            let pool = Pool::new(0);
+            let pool = Pool::of(0);
             let (other, purse) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
             let [mut all_there_is, mut own] = [(); 2].map(|()| Gauge::default());
             all_there_is.tell(&other, 2 * BUDGET_RESERVE);
             own.tell(&purse, FREE_LEN / 8 * 7);
-            let queue = Arc::new(Queue::outbound(10, usize::MAX, Arc::clone(&purse)));
+            let queue = Arc::new(Queue::outbound((10, usize::MAX), Arc::clone(&purse)));
             let sender = spawn(push_all(queue, 0..1, FREE_LEN / 2));
             let holder = spawn(async move { own.tell(&purse, 0) });
             all(vec![sender, holder]).await;
@@ -184,7 +185,7 @@ fn s06_f03_everybody_who_waits_for_a_large_frame_is_read_or_gone_and_nothing_sta
     explore(|| {
         block_on(async {
             // Room for one of them at a time, outside of a shortage for none.
-            let pool = Pool::new(0);
+            let pool = Pool::of(0);
             let purses = (0..4).map(|number| Purse::new(&pool, number));
             let tasks =
                 purses.map(|purse| spawn(read_frame(Arc::clone(&purse), 10 * MIB, purse.holder % 2 == 1)));

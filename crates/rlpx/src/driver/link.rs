@@ -21,7 +21,8 @@ use super::{
 use crate::{
     CapabilityName, Details, Refusal, SendError, SharedMessage, Verdict,
     capability::SharedCapability,
-    config::{MAX_MESSAGE_LEN, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES},
+    config::MAX_MESSAGE_LEN,
+    limits::ProtocolLimits,
     p2p::DisconnectReason,
     peer::{PeerId, PeerInfo},
     status::Live,
@@ -86,10 +87,16 @@ impl Link {
         purse: &Arc<Purse>,
     ) -> Self {
         let (peer_id, live) = (info.peer_id, Arc::clone(&info.live));
-        let queue = Queue::outbound(MAX_QUEUED_MESSAGES, MAX_QUEUED_LEN, Arc::clone(purse));
+        let limits = &purse.pool.protocols;
+        let queue = Queue::outbound((limits.queued_messages, limits.queued_len), Arc::clone(purse));
         let kept = Kept::new(purse);
         let message_count = capability.message_count;
         Self(Arc::new(Shared { peer_id, message_count, queue, exit, kept, live, seat }))
+    }
+
+    /// How much may wait for the peer, and of what it sent for the protocol.
+    pub fn limits(&self) -> &ProtocolLimits {
+        &self.0.kept.purse().pool.protocols
     }
 
     /// The session at the other end of the link.
@@ -100,7 +107,7 @@ impl Link {
     /// Queues a message, if there is room.
     ///
     /// # Errors
-    /// - [`SendError::Full`] when 1,024 messages or 1 MiB wait already, or more than 128 KiB would be held for the peer
+    /// - [`SendError::Full`] when as many messages or bytes wait as may ([`ProtocolLimits`]: 1,024, or 1 MiB), or more than 128 KiB would be held for the peer
     ///   and the budget for all is spent,
     /// - [`SendError::Closed`] when the session has ended,
     /// - [`SendError::TooLarge`] and [`SendError::UnknownCode`] when no message of the protocol can be like this.

@@ -19,9 +19,6 @@ use tokio::{
 use super::now;
 use crate::Refusal;
 
-/// Connections that wait for the server; further ones wait in the system's backlog.
-pub(super) const MAX_ACCEPTED: usize = 16;
-
 /// The pause after a first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 

@@ -67,12 +67,10 @@ pub use self::nat::{Nat, NatChanges, NatConfig, NatConfigError};
 pub use self::protocol_pair::ProtocolPair;
 pub use self::{
     builder::ServerBuilder,
-    config_error::{ConfigError, MAX_LISTENERS, MAX_MESSAGE_COUNT},
+    config_error::ConfigError,
     connection::{ConnectError, Connection, Received},
-    event::{Event, EventStream, MAX_EVENTS},
-    function::{
-        FunctionProtocol, MAX_WAITING_LEN, MAX_WAITING_MESSAGES, MessageStream, ProtocolPeer, protocol,
-    },
+    event::{Event, EventStream},
+    function::{FunctionProtocol, MessageStream, ProtocolPeer, protocol},
     held::Held,
     link::Link,
     listener::bind_listener,

@@ -26,9 +26,6 @@ use crate::{
     rtt::Rtt,
 };
 
-/// Messages handled before others get their turn.
-const MESSAGES_PER_TURN: usize = 16;
-
 pub(super) struct PeerTask {
     pub(super) id: PeerId,
     pub(super) common: Arc<Common>,
@@ -192,7 +189,7 @@ impl PeerTask {
     /// Handles what the session puts out; how it ended, if it did.
     async fn handle_outputs(&mut self) -> Option<SessionEnd> {
         self.busy = false;
-        for _ in 0..MESSAGES_PER_TURN {
+        for _ in 0..self.common.pool.protocols.turn_messages {
             match self.wire.output()? {
                 SessionOutput::Authenticated { remote } => Box::pin(self.authenticated(remote)).await,
                 SessionOutput::Hello { shared, .. } => self.report(Report::Hello(shared.len())).await,

@@ -18,7 +18,10 @@ use super::{
         atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
     },
 };
-use crate::{budget::Budget, config::FREE_LEN};
+use crate::{
+    budget::Budget,
+    limits::{Limits, ProtocolLimits},
+};
 
 /// What is held is told when it has changed by this much, in bytes.
 pub(super) const GRAIN: usize = 16 * 1024;
@@ -26,6 +29,10 @@ pub(super) const GRAIN: usize = 16 * 1024;
 /// The budget of one server.
 #[derive(Debug)]
 pub(super) struct Pool {
+    /// What is a peer's own.
+    free_len: usize,
+    /// How much may wait in a protocol's queues.
+    pub(super) protocols: ProtocolLimits,
     free: usize,
     /// Up to which queues may spend: not what is kept for the one peer that is read in a shortage, as far as the budget is
     /// not too small for both.
@@ -63,16 +70,12 @@ pub(super) struct Purse {
     held: AtomicUsize,
 }
 
-/// What it costs of the budget when a peer that held `before` bytes holds `after`.
-const fn cost(before: usize, after: usize) -> isize {
-    let [before, after] = [before.saturating_sub(FREE_LEN), after.saturating_sub(FREE_LEN)];
-    (after as isize).saturating_sub(before as isize)
-}
-
 impl Pool {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
-        let budget = Budget::new(limit);
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+        let budget = Budget::new(limits.memory_budget);
         Arc::new(Self {
+            free_len: limits.sessions.free_len,
+            protocols: limits.protocols.clone(),
             free: budget.free(),
             queue_limit: budget.free().max(budget.limit() / 2),
             spent: AtomicIsize::new(0),
@@ -82,6 +85,17 @@ impl Pool {
         })
     }
 
+    /// What is a peer's own, in bytes.
+    pub(super) const fn free_len(&self) -> usize {
+        self.free_len
+    }
+
+    /// A budget of so many bytes, all else as it is by default.
+    #[cfg(test)]
+    pub(super) fn of(memory_budget: usize) -> Arc<Self> {
+        Self::new(&Limits { memory_budget, ..Limits::default() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,6 +103,12 @@ impl Pool {
 
     fn spent(&self) -> usize {
         usize::try_from(self.spent.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    /// What it costs of the budget when a peer that held `before` bytes holds `after`.
+    const fn cost(&self, before: usize, after: usize) -> isize {
+        let [before, after] = [before.saturating_sub(self.free_len), after.saturating_sub(self.free_len)];
+        (after as isize).saturating_sub(before as isize)
     }
 
     /// Corrects what is spent by what one change of what a peer holds costs, below zero if it gives back.
@@ -196,13 +216,13 @@ impl Purse {
     /// add up to what is held above the peer's own.
     fn hold(&self, more: usize) -> isize {
         let before = self.held.fetch_add(more, Ordering::SeqCst);
-        cost(before, before.saturating_add(more))
+        self.pool.cost(before, before.saturating_add(more))
     }
 
     /// What holding `more` would cost.
     fn cost(&self, more: usize) -> isize {
         let held = self.held.load(Ordering::SeqCst);
-        cost(held, held.saturating_add(more))
+        self.pool.cost(held, held.saturating_add(more))
     }
 
     /// Holds so much more, if it fits and memory is not short.
@@ -223,7 +243,7 @@ impl Purse {
         } else if before > after {
             let less = before.saturating_sub(after);
             let held = self.held.fetch_sub(less, Ordering::SeqCst);
-            let cost = cost(held, held.saturating_sub(less));
+            let cost = self.pool.cost(held, held.saturating_sub(less));
             self.pool.charge(cost);
             if cost == 0 {
                 self.pool.own_given_back(self.holder);
@@ -234,7 +254,7 @@ impl Purse {
     /// Whether a message of `len` bytes may be queued.
     pub(super) fn has_room(&self, len: usize) -> bool {
         let held = self.held.load(Ordering::SeqCst).saturating_add(len);
-        held <= FREE_LEN || self.pool.spent().saturating_add(len) <= self.pool.queue_limit
+        held <= self.pool.free_len || self.pool.spent().saturating_add(len) <= self.pool.queue_limit
     }
 
     /// Memory is short for a task: wakes it when something is given back. It asks once more after this: that may have been just now.
@@ -274,11 +294,12 @@ mod tests {
         *,
     };
 
+    const FREE_LEN: usize = crate::SessionLimits::DEFAULT.free_len;
     const MIB: usize = 1 << 20;
 
     #[test]
     fn p11_what_a_peer_holds_costs_the_budget_above_128_kib() {
-        let pool = Pool::new(256 * MIB);
+        let pool = Pool::of(256 * MIB);
         let purse = Purse::new(&pool, 1);
         let (mut one, mut other) = (Gauge::default(), Held::new(Kept::new(&purse)));
         one.tell(&purse, 100 * 1024);
@@ -300,7 +321,7 @@ mod tests {
         const STEP: usize = FREE_LEN / 4 * 3;
         // Errors may make up for each other once, and not each time.
         for _ in 0..20 {
-            let pool = Pool::new(64 * MIB);
+            let pool = Pool::of(64 * MIB);
             let purse = Purse::new(&pool, 1);
             // One of the two is the peer's own, both at once cost more than is left.
             pool.charge(pool.free as isize - 1);
@@ -327,14 +348,14 @@ mod tests {
 
     #[test]
     fn p11_a_budget_without_end_holds_whatever_comes() {
-        let pool = Pool::new(usize::MAX);
+        let pool = Pool::of(usize::MAX);
         let purse = Purse::new(&pool, 1);
         assert!(purse.try_hold(64 * MIB) && purse.has_room(64 * MIB));
     }
 
     #[test]
     fn p13_nothing_is_queued_beyond_the_limit_but_small_things_of_small_peers() {
-        let pool = Pool::new(64 * MIB);
+        let pool = Pool::of(64 * MIB);
         let (greedy, small) = (Purse::new(&pool, 1), Purse::new(&pool, 2));
         let mut gauge = Gauge::default();
         gauge.tell(&greedy, 32 * MIB + FREE_LEN - GRAIN);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     attached::Attached,
-    builder::{MAX_REPORTS, capabilities},
+    builder::capabilities,
     config_error::ConfigError,
     orders::Report,
     pool::{Pool, Purse},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     PeerInfo, SessionConfig, SessionEnd, Verdict,
-    config::MEMORY_BUDGET,
+    limits::Limits,
     p2p::DisconnectReason,
     peer::PeerId,
     server::ServerCounts,
@@ -217,8 +217,9 @@ impl Side {
         });
         let ServerCounts { refusals, left, turned_away } = ServerCounts::default();
         let counts = Counts { rejects: Default::default(), refusals, left, turned_away, traffic };
-        let (sender, reports) = mpsc::channel(MAX_REPORTS);
-        let purse = Purse::new(&Pool::new(MEMORY_BUDGET), peer_id.0);
+        let limits = Limits::default();
+        let (sender, reports) = mpsc::channel(limits.queues.reports);
+        let purse = Purse::new(&Pool::new(&limits), peer_id.0);
         let stall = ServerTimes::default().protocol_stall;
         let attached = Attached::new(protocols, &info, stall, (counts, &purse), sender);
         Self { info, attached: attached.expect("the protocol does not panic"), reports }

@@ -69,16 +69,16 @@ struct State<T> {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue for at most `max_count` items of together `max_len` bytes, which count as kept for a protocol, and
+    /// An empty queue of this `size`, at most so many items of together so many bytes, which count as kept for a protocol, and
     /// the last that was popped until the next is asked for. An empty queue, of which no large item is out, takes one
     /// whatever the budget says: it is there already, and nothing stands still for ever.
-    pub(super) fn inbound(max_count: usize, max_len: usize, kept: Arc<Kept>) -> Self {
-        Self::new((max_count, max_len), Account::Inbound(kept))
+    pub(super) fn inbound(size: (usize, usize), kept: Arc<Kept>) -> Self {
+        Self::new(size, Account::Inbound(kept))
     }
 
     /// The same for what is to be sent: the budget may refuse it.
-    pub(super) fn outbound(max_count: usize, max_len: usize, purse: Arc<Purse>) -> Self {
-        Self::new((max_count, max_len), Account::Outbound(purse))
+    pub(super) fn outbound(size: (usize, usize), purse: Arc<Purse>) -> Self {
+        Self::new(size, Account::Outbound(purse))
     }
 
     fn new((max_count, max_len): (usize, usize), account: Account) -> Self {
@@ -270,10 +270,12 @@ mod tests {
         super::pool::{GRAIN, Pool},
         *,
     };
-    use crate::config::FREE_LEN;
+    use crate::SessionLimits;
+
+    const FREE_LEN: usize = SessionLimits::DEFAULT.free_len;
 
     fn kept() -> Arc<Kept> {
-        Kept::new(&Purse::new(&Pool::new(0), 1))
+        Kept::new(&Purse::new(&Pool::of(0), 1))
     }
 
     #[derive(Default)]
@@ -287,7 +289,7 @@ mod tests {
 
     #[test]
     fn p11_count_and_bytes_are_bounded_and_one_item_of_any_size_passes() {
-        let queue = Queue::inbound(3, 100, kept());
+        let queue = Queue::inbound((3, 100), kept());
         queue.try_push('a', 1_000_000).unwrap();
         assert_eq!(queue.try_push('b', 1), Err(('b', PushError::Full)));
         assert_eq!(queue.try_pop(), Some(('a', 1_000_000)));
@@ -302,10 +304,10 @@ mod tests {
 
     #[test]
     fn p13_a_message_that_the_budget_has_no_room_for_waits_until_something_is_given_back() {
-        let pool = Pool::new(0);
+        let pool = Pool::of(0);
         let other = Purse::new(&pool, 2);
         other.change(0, 64 << 20);
-        let queue = Queue::outbound(3, 1 << 20, Purse::new(&pool, 1));
+        let queue = Queue::outbound((3, 1 << 20), Purse::new(&pool, 1));
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
@@ -320,10 +322,10 @@ mod tests {
 
     #[test]
     fn p11_of_what_comes_one_message_waits_while_the_budget_is_spent_and_no_more() {
-        let pool = Pool::new(64 << 20);
+        let pool = Pool::of(64 << 20);
         let other = Purse::new(&pool, 2);
         other.change(0, 64 << 20);
-        let queue = Queue::inbound(3, 1 << 20, Kept::new(&Purse::new(&pool, 1)));
+        let queue = Queue::inbound((3, 1 << 20), Kept::new(&Purse::new(&pool, 1)));
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
@@ -350,7 +352,7 @@ mod tests {
 
     #[test]
     fn room_items_and_the_end_wake_who_waits() {
-        let queue = Queue::inbound(1, 100, kept());
+        let queue = Queue::inbound((1, 100), kept());
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);

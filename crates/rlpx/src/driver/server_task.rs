@@ -85,7 +85,7 @@ impl ServerTask {
         keeper: Keeper,
     ) -> Self {
         let (live, tasks, lookups) = (BTreeMap::new(), JoinSet::new(), JoinSet::new());
-        let (closing, woke, round) = (None, false, Round::new());
+        let (closing, woke, round) = (None, false, Round::of(&intake));
         Self {
             machine,
             common,
@@ -151,12 +151,12 @@ impl ServerTask {
             }
             candidate = next_candidate(candidates), if wants_candidates => self.handle_candidate(candidate),
             connection = next_accepted(accepted) => {
-                self.round = Round::new();
+                self.round = Round::of(&self.intake);
                 self.handle_accepted(connection);
                 // What has come with it is read before the next: in a flood it would make room unread.
                 yield_now().await;
             }
-            () = yield_now(), if self.round.is_over() => self.round = Round::new(),
+            () = yield_now(), if self.round.is_over() => self.round = Round::of(&self.intake),
             () = sleep_until_some(wake) => self.handle_wake(),
         }
     }

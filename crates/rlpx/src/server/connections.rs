@@ -1,5 +1,5 @@
 //! Connections as they report their steps, and what the machine decides at each: accepted, authenticated, introduced,
-//! closed. The rules for it are `admission`'s, the limits `server_config`'s.
+//! closed. The rules for it are `admission`'s, the limits `limits`'.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,10 +13,6 @@ use crate::{
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Cut, Entry, Stage},
-    server_config::{
-        MAX_DIAL_ADDRESSES, MAX_EXAMINED, MAX_GRACEFUL_CLOSERS, MAX_HALF_OPEN_PER_SITE, MAX_NEWCOMERS,
-        MAX_NEWCOMERS_PER_NODE, MAX_NEWCOMERS_PER_SITE,
-    },
 };
 
 /// Connections: what they report.
@@ -53,7 +49,7 @@ impl Server {
             if self.throttle.contains(now.instant, &Prefix::host(ip)) {
                 return Err(Refusal::Throttled);
             }
-            if self.peers.unproven_of(Prefix::site(ip)) >= MAX_HALF_OPEN_PER_SITE {
+            if self.peers.unproven_of(Prefix::site(ip)) >= self.config.limits.admission.half_open_per_site {
                 return Err(Refusal::HalfOpenSite);
             }
         }
@@ -71,7 +67,7 @@ impl Server {
         let usable = found.iter().filter(|address| may_dial(address.ip()));
         let usable: Vec<SocketAddr> = usable.copied().collect();
         let mut addresses = self.dialer.in_order(now.instant, &usable);
-        addresses.truncate(MAX_DIAL_ADDRESSES);
+        addresses.truncate(self.config.limits.dials.addresses);
         let Some(entry) = self.peers.entry(id).filter(|entry| entry.stage == Stage::Dialing) else { return };
         match entry.public_key {
             Some(remote) if !addresses.is_empty() => self.connect(now, id, remote, addresses),
@@ -118,7 +114,7 @@ impl Server {
     /// nothing. Whoever sends more auths than there is time to look at loses the oldest, as the pool of curve jobs has it.
     pub fn handle_auth(&mut self, now: Now, id: PeerId) {
         self.peers.note_auth(id);
-        if let Some(oldest) = self.peers.surplus_examined(MAX_EXAMINED) {
+        if let Some(oldest) = self.peers.surplus_examined(self.config.limits.admission.examined) {
             self.note(oldest, Refusal::Evicted);
             self.abort(now, oldest);
         }
@@ -152,9 +148,10 @@ impl Server {
         let newcomer = self.peers.entry(id).filter(|entry| entry.is_newcomer())?;
         let ip = newcomer.addresses.first().map(|address| address.ip());
         let site = ip.filter(|ip| self.config.address_policy.counts(*ip)).map(Prefix::site);
-        site.and_then(|site| self.peers.surplus_newcomer_of_site(MAX_NEWCOMERS_PER_SITE, site))
-            .or_else(|| self.peers.surplus_newcomer_of_node(MAX_NEWCOMERS_PER_NODE, node_id))
-            .or_else(|| self.peers.surplus_newcomer(MAX_NEWCOMERS))
+        let limits = &self.config.limits.admission;
+        site.and_then(|site| self.peers.surplus_newcomer_of_site(limits.newcomers_per_site, site))
+            .or_else(|| self.peers.surplus_newcomer_of_node(limits.newcomers_per_node, node_id))
+            .or_else(|| self.peers.surplus_newcomer(limits.newcomers))
     }
 
     /// Hello came and went; the session stands at its second stop. `shared_count`: capabilities in common.
@@ -258,7 +255,9 @@ impl Server {
     }
 
     pub(super) fn end(&mut self, now: Now, id: PeerId, reason: DisconnectReason) {
-        if self.peers.closing_gracefully() >= MAX_GRACEFUL_CLOSERS && !self.shutting_down {
+        if self.peers.closing_gracefully() >= self.config.limits.admission.graceful_closers
+            && !self.shutting_down
+        {
             if let Some(entry) = self.peers.entry_mut(id) {
                 entry.end = Some(Cut::Untold(reason));
             }

@@ -16,7 +16,12 @@ use crate::{
 impl Server {
     /// Keeps an address book from now on, which begins with what was `stored`, and dials the best of it.
     pub fn open_book(&mut self, now: Now, stored: Vec<BookEntry>) {
-        let book = AddressBook::new(now, stored, self.config.times.book, self.config.address_policy);
+        let book = AddressBook::new(
+            now,
+            stored,
+            (self.config.times.book, self.config.limits.book),
+            self.config.address_policy,
+        );
         self.dialer.known = Some(Known { book, next_look: now.instant });
         self.dial_known(now);
     }
@@ -33,7 +38,7 @@ impl Server {
         self.dialer.known.as_mut().and_then(|known| known.book.last_changes())
     }
 
-    /// How many nodes the address book has; at most [`MAX_BOOK_ENTRIES`](crate::MAX_BOOK_ENTRIES), none without a book.
+    /// How many nodes the address book has; at most [`BookLimits::entries`](crate::BookLimits::entries), none without a book.
     pub fn known_count(&self) -> usize {
         self.dialer.known.as_ref().map_or(0, |known| known.book.len())
     }

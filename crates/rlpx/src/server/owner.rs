@@ -12,7 +12,6 @@ use crate::{
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Entry, Stage},
-    server_config::MAX_TRUSTED_PEERS,
     standing::Verdict,
 };
 
@@ -35,7 +34,10 @@ impl Server {
         if enode.tcp == 0 {
             return Err(CommandError::NoPort);
         }
-        self.dialer.add_static(now.instant, enode).then_some(()).ok_or(CommandError::Full)
+        self.dialer
+            .add_static(now.instant, &self.config.limits, enode)
+            .then_some(())
+            .ok_or(CommandError::Full)
     }
 
     /// No longer keeps a connection to a node, and ends the one there is.
@@ -52,7 +54,7 @@ impl Server {
         if node_id == self.local {
             return Err(CommandError::Own);
         }
-        if self.trusted.len() >= MAX_TRUSTED_PEERS && !self.trusted.contains(&node_id) {
+        if self.trusted.len() >= self.config.limits.lists.trusted && !self.trusted.contains(&node_id) {
             return Err(CommandError::Full);
         }
         self.trusted.insert(node_id);
@@ -64,9 +66,10 @@ impl Server {
         self.trusted.remove(&node_id);
     }
 
-    /// Wants nothing to do with a node or a group of addresses for `duration`, at most [`MAX_BAN`](crate::MAX_BAN): ends
-    /// what there is, refuses who comes, dials nobody there. Replaces an earlier ban of the same. Of
-    /// [`MAX_BANS`](crate::MAX_BANS) the one that would end first makes room.
+    /// Wants nothing to do with a node or a group of addresses for `duration`, at most
+    /// [`ListLimits::longest_ban`](crate::ListLimits::longest_ban): ends what there is, refuses who comes, dials nobody there.
+    /// Replaces an earlier ban of the same. Of [`ListLimits::bans`](crate::ListLimits::bans) the one that would end first makes
+    /// room.
     ///
     /// # Errors
     /// `Own`.
@@ -100,11 +103,10 @@ impl Server {
             known.book.handle_verdict(now, node_id, verdict);
             self.keep_book(now);
         }
-        let times = &self.config.times;
-        if node_id == self.local || !self.standings.report(now.instant, times, node_id, verdict) {
+        if node_id == self.local || !self.standings.report(now.instant, &self.config, node_id, verdict) {
             return;
         }
-        self.bans.insert(now.instant, node_id.into(), times.ban);
+        self.bans.insert(now.instant, node_id.into(), self.config.times.ban);
         self.enforce_bans(now, Refusal::Malicious, DisconnectReason::SubprotocolError);
     }
 

@@ -11,7 +11,6 @@ use crate::{
     p2p::DisconnectReason,
     peer::PeerId,
     peer_set::{Entry, Stage},
-    server_config::PEERS_PER_PROTECTED,
 };
 
 impl Server {
@@ -61,7 +60,7 @@ impl Server {
                 praised.extend(praises.map(|praises| (Reverse(praises), id)));
             }
             praised.sort_unstable();
-            let places = count.div_ceil(PEERS_PER_PROTECTED);
+            let places = count.div_ceil(self.config.limits.lists.peers_per_protected.max(1));
             protected.extend(praised.into_iter().take(places).map(|(_, id)| id));
         }
         protected

@@ -1,13 +1,10 @@
 //! What a session remembers to judge a peer's base messages, and to measure how far away it is.
 //! It counts and answers; what a breach costs is `session/ingress.rs`, when our Pings go out `session`. Rates are in
-//! `config`; the specification (`rlpx.md`, "Ping (0x02)") sets none.
+//! `limits`; the specification (`rlpx.md`, "Ping (0x02)") sets none.
 
 use std::time::Instant;
 
-use crate::{
-    config::{MAX_RESERVED_MESSAGES, PING_BURST, PING_REFILL},
-    rtt::Rtt,
-};
+use crate::{limits::SessionLimits, rtt::Rtt};
 
 /// Pings, pongs and reserved codes so far.
 #[derive(Debug, Default)]
@@ -24,20 +21,20 @@ pub(super) struct Conduct {
 
 impl Conduct {
     /// Whether a Ping that came now is within the rate.
-    pub(super) fn allow_ping(&mut self, now: Instant) -> bool {
+    pub(super) fn allow_ping(&mut self, now: Instant, limits: &SessionLimits) -> bool {
         let due = self.ping_due.filter(|due| *due > now).unwrap_or(now);
         // Each Ping moves the due time one refill on; it may run ahead by the burst.
-        if due.duration_since(now) > PING_REFILL * (PING_BURST - 1) {
+        if due.duration_since(now) > limits.ping_refill.saturating_mul(limits.ping_burst.saturating_sub(1)) {
             return false;
         }
-        self.ping_due = due.checked_add(PING_REFILL);
+        self.ping_due = due.checked_add(limits.ping_refill);
         true
     }
 
     /// Whether one more reserved code is ignored.
-    pub(super) fn allow_reserved(&mut self) -> bool {
+    pub(super) fn allow_reserved(&mut self, limits: &SessionLimits) -> bool {
         self.reserved = self.reserved.saturating_add(1);
-        self.reserved <= MAX_RESERVED_MESSAGES
+        self.reserved <= limits.reserved_messages
     }
 
     /// Whether a Pong of ours still waits, when `written` bytes are out.

@@ -8,11 +8,7 @@ use std::time::{Duration, Instant};
 use identity::Now;
 
 use super::{Phase, Session, Timer, toll::Toll};
-use crate::{
-    budget::Want,
-    config::{FREE_LEN, LATE_WAIT, SHORTAGE_PACE_TIME, SHORTAGE_STEP},
-    frame::Decoded,
-};
+use crate::{budget::Want, frame::Decoded, limits::SessionLimits};
 #[cfg(feature = "tokio")]
 use crate::{error::SessionError, p2p::DisconnectReason};
 
@@ -34,7 +30,7 @@ pub(super) struct Flow {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     governed: bool,
-    /// What the owner has let it have above [`FREE_LEN`], in all.
+    /// What the owner has let it have above [`SessionLimits::free_len`], in all.
     granted: Option<usize>,
     want: Option<Want>,
     /// What `granted` becomes with it.
@@ -68,13 +64,13 @@ impl Flow {
 
 impl Memory {
     /// Up to which length the read buffer may grow.
-    pub(super) fn limit(&self) -> usize {
-        if self.governed { self.granted.unwrap_or(FREE_LEN) } else { usize::MAX }
+    pub(super) fn limit(&self, limits: &SessionLimits) -> usize {
+        if self.governed { self.granted.unwrap_or(limits.free_len) } else { usize::MAX }
     }
 
     /// How long a body of `len` bytes may have become with the next grant, when `filled` of it are there.
-    fn step(&self, filled: usize, len: usize) -> usize {
-        let more = if self.short_since.is_some() { SHORTAGE_STEP } else { filled };
+    fn step(&self, limits: &SessionLimits, filled: usize, len: usize) -> usize {
+        let more = if self.short_since.is_some() { limits.shortage_step } else { filled };
         filled.saturating_add(more).min(len)
     }
 }
@@ -133,7 +129,7 @@ impl Session {
             Some(_) => {
                 let filled = self.ingress.buffer.filled().len();
                 let memory = &mut self.ingress.flow.memory;
-                memory.granted = memory.granted.map(|_| filled.max(FREE_LEN));
+                memory.granted = memory.granted.map(|_| filled.max(self.config.limits.free_len));
                 if self.holds_grant() {
                     self.check_memory();
                 }
@@ -177,7 +173,7 @@ impl Session {
 
     /// Charges a payload of `len` bytes that came in a frame of `wire_len`.
     pub(super) fn charge_inflation(&mut self, wire_len: usize, len: usize) {
-        if let Some(pause) = self.ingress.flow.toll.charge(self.now, wire_len, len) {
+        if let Some(pause) = self.ingress.flow.toll.charge(self.now, &self.config.limits, (wire_len, len)) {
             self.ingress.flow.indebted = true;
             self.timers.set(Timer::Toll, self.now.checked_add(pause));
             self.update_clocks();
@@ -194,19 +190,19 @@ impl Session {
     pub(super) fn check_memory(&mut self) {
         let Some(frames) = &self.frames else { return };
         let (filled, len) = (self.ingress.buffer.filled().len(), frames.unit_len());
-        let memory = &self.ingress.flow.memory;
-        if !frames.in_body() || len <= memory.limit() || filled < memory.limit() {
+        let (memory, limits) = (&self.ingress.flow.memory, &self.config.limits);
+        if !frames.in_body() || len <= memory.limit(limits) || filled < memory.limit(limits) {
             return;
         }
         let rest = len.saturating_sub(filled);
-        self.wait_for_memory(memory.step(filled, len), rest);
+        self.wait_for_memory(memory.step(limits, filled, len), rest);
     }
 
     /// A whole frame is there whose payload is to have `len` bytes: true when there is, or has to be, memory for it.
     pub(super) fn may_inflate(&mut self, decoded: Decoded, len: usize) -> bool {
         let most = decoded.unit_len.saturating_add(len);
         let memory = &mut self.ingress.flow.memory;
-        if len <= FREE_LEN || most <= memory.limit() {
+        if len <= self.config.limits.free_len || most <= memory.limit(&self.config.limits) {
             return true;
         }
         memory.pending = Some(decoded);
@@ -231,7 +227,7 @@ impl Session {
         let memory = &self.ingress.flow.memory;
         let late = memory.short_since.is_some_and(|short| memory.began.is_some_and(|began| began > short));
         if late && !self.timers.is_set(Timer::Memory) {
-            self.timers.set(Timer::Memory, self.now.checked_add(LATE_WAIT));
+            self.timers.set(Timer::Memory, self.now.checked_add(self.config.limits.late_wait));
         }
     }
 
@@ -266,7 +262,7 @@ impl Session {
             self.watch_frame();
         }
         if self.ingress.flow.memory.hurried {
-            self.timers.set(Timer::Pace, self.now.checked_add(SHORTAGE_PACE_TIME));
+            self.timers.set(Timer::Pace, self.now.checked_add(self.config.limits.shortage_pace));
         }
     }
 }

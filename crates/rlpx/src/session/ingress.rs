@@ -5,7 +5,7 @@
 use super::{Frames, Phase, Session, SessionOutput, Timer};
 use crate::{
     capability::{route, shared_capabilities},
-    config::{FRAME_BYTES_PER_SECOND, FREE_LEN, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN},
+    config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN},
     ecies::PREFIX_LEN,
     error::{Incompatibility, Misbehaviour, SessionEnd, SessionError},
     frame::{Decoded, decode_code},
@@ -86,7 +86,9 @@ impl Session {
 
     /// Whether there is memory for what a whole frame inflates to.
     fn has_memory(&mut self, decoded: Decoded) -> Result<bool, SessionError> {
-        if self.phase != Phase::Running || snappy::longest_inflated(decoded.len) <= FREE_LEN {
+        if self.phase != Phase::Running
+            || snappy::longest_inflated(decoded.len) <= self.config.limits.free_len
+        {
             return Ok(true);
         }
         let Some(frames) = self.frames.as_ref().filter(|frames| frames.snappy()) else { return Ok(true) };
@@ -137,7 +139,7 @@ impl Session {
             return;
         }
         let since = *self.ingress.frame_since.get_or_insert(self.now);
-        let seconds = (frames.unit_len() / FRAME_BYTES_PER_SECOND) as u64;
+        let seconds = (frames.unit_len() / self.config.limits.frame_bytes_per_second.max(1)) as u64;
         let allowed = self.config.timeouts.read.saturating_add(std::time::Duration::from_secs(seconds));
         self.timers.set(Timer::Frame, since.checked_add(allowed));
     }
@@ -208,7 +210,7 @@ impl Session {
             }
             code if code < crate::BASE_MESSAGE_COUNT => {
                 self.ingress.buffer.consume(body.decoded.unit_len);
-                let allowed = self.peer.conduct.allow_reserved();
+                let allowed = self.peer.conduct.allow_reserved(&self.config.limits);
                 if allowed {
                     Ok(())
                 } else {
@@ -231,7 +233,7 @@ impl Session {
     }
 
     fn handle_ping(&mut self) -> Result<(), SessionError> {
-        if !self.peer.conduct.allow_ping(self.now) {
+        if !self.peer.conduct.allow_ping(self.now, &self.config.limits) {
             return Err(SessionError::Misbehaved(Misbehaviour::PingFlood));
         }
         // One Pong that waits answers every Ping before it.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{FREE_INFLATION, INFLATION_BURST, INFLATION_BYTES_PER_SECOND};
+use crate::limits::SessionLimits;
 
 /// What has been drawn from the bucket, as of the last time it was looked at.
 #[derive(Debug, Default)]
@@ -15,19 +15,25 @@ pub(super) struct Toll {
 
 impl Toll {
     /// Charges a payload of `len` bytes that came as `wire_len`; how long nothing may be read after it, if at all.
-    pub(super) fn charge(&mut self, now: Instant, wire_len: usize, len: usize) -> Option<Duration> {
-        let extra = len.saturating_sub(wire_len.saturating_mul(FREE_INFLATION));
+    pub(super) fn charge(
+        &mut self,
+        now: Instant,
+        limits: &SessionLimits,
+        (wire_len, len): (usize, usize),
+    ) -> Option<Duration> {
+        let extra = len.saturating_sub(wire_len.saturating_mul(limits.free_inflation));
         // The common case: nothing to pay, and no look at the bucket.
         if extra == 0 {
             return None;
         }
         let passed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let refilled = passed.as_micros().saturating_mul(INFLATION_BYTES_PER_SECOND as u128) / 1_000_000;
+        let refilled = passed.as_micros().saturating_mul(limits.inflation_per_second as u128) / 1_000_000;
         let refilled = usize::try_from(refilled).unwrap_or(usize::MAX);
         self.drawn = self.drawn.saturating_sub(refilled).saturating_add(extra);
         self.since = Some(now);
-        let debt = self.drawn.saturating_sub(INFLATION_BURST);
-        let micros = (debt as u64).saturating_mul(1_000_000).div_ceil(INFLATION_BYTES_PER_SECOND as u64);
+        let debt = self.drawn.saturating_sub(limits.inflation_burst);
+        let micros =
+            (debt as u64).saturating_mul(1_000_000).div_ceil((limits.inflation_per_second as u64).max(1));
         (debt > 0).then(|| Duration::from_micros(micros))
     }
 }
@@ -59,7 +65,7 @@ mod tests {
         let mut toll = Toll::default();
         for (row, (at, wire_len, len, pause)) in table.into_iter().enumerate() {
             let moment = now.checked_add(Duration::from_millis(at)).unwrap();
-            let found = toll.charge(moment, wire_len, len).unwrap_or_default();
+            let found = toll.charge(moment, &SessionLimits::DEFAULT, (wire_len, len)).unwrap_or_default();
             assert_eq!(found.as_micros().div_ceil(1_000), pause, "row {row}");
         }
     }

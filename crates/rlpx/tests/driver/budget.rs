@@ -13,14 +13,18 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{
-    CapabilityName, DisconnectReason, Link, Protocol, Reject, SendError, ServerConfig, SessionEnd,
-    SessionError, SharedMessage, Wait,
-    config::{BUDGET_RESERVE, FREE_LEN},
-    protocol,
+    CapabilityName, DisconnectReason, Limits, Link, Protocol, Reject, SendError, ServerConfig, SessionEnd,
+    SessionError, SessionLimits, SharedMessage, Wait, limits::BUDGET_RESERVE, protocol,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
+
+const FREE_LEN: usize = SessionLimits::DEFAULT.free_len;
+
+fn budget(memory_budget: usize) -> Limits {
+    Limits { memory_budget, ..Limits::default() }
+}
 
 /// Bytes that do not compress.
 fn noise(len: u32) -> Bytes {
@@ -31,7 +35,7 @@ fn noise(len: u32) -> Bytes {
 async fn node(stage: &Stage) -> (Node, Arc<AtomicUsize>) {
     let counted = Arc::new(AtomicUsize::new(0));
     let key = stage.key();
-    let config = ServerConfig { memory_budget: BUDGET_RESERVE, ..quick() };
+    let config = ServerConfig { limits: budget(BUDGET_RESERVE), ..quick() };
     let builder = stage.builder(&key, listener().await).protocol(echo("echo")).config(config);
     (stage.start(key, builder.protocol(counter(&counted))), counted)
 }
@@ -135,7 +139,7 @@ async fn stall(trusted: bool) {
 /// A node with a budget of 64 MiB where half a second is long: a protocol that counts what comes, and `greedy`.
 async fn node_with(stage: &Stage, greedy: impl Protocol) -> (Node, Arc<AtomicUsize>) {
     let counted = Arc::new(AtomicUsize::new(0));
-    let mut config = ServerConfig { memory_budget: 2 * BUDGET_RESERVE, ..quick() };
+    let mut config = ServerConfig { limits: budget(2 * BUDGET_RESERVE), ..quick() };
     config.times.protocol_stall = Duration::from_millis(500);
     let key = stage.key();
     let builder = stage.builder(&key, listener().await).protocol(counter(&counted)).protocol(greedy);
@@ -216,7 +220,7 @@ async fn hoarder(stage: &Stage) -> (Node, mpsc::Receiver<Link>, mpsc::Receiver<(
         }
     });
     let key = stage.key();
-    let config = ServerConfig { memory_budget: BUDGET_RESERVE, ..quick() };
+    let config = ServerConfig { limits: budget(BUDGET_RESERVE), ..quick() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
     let node = stage.start(key, builder.protocol(Arc::new(ways)).protocol(Arc::new(hoard)));
     (node, linked, kept)

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use identity::Prefix;
 use rand::{Rng, rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
-    CapabilityName, DisconnectReason, Event, Link, LocalCapability, MAX_EVENTS, Protocol, Server,
+    CapabilityName, DisconnectReason, Event, Link, LocalCapability, Protocol, QueueLimits, Server,
     ServerConfig, ServerTimes, SessionConfig, Timeouts, Verdict, protocol,
 };
 use tokio::{
@@ -113,7 +113,7 @@ async fn s06_with_all_ways_full_at_once_commands_are_answered_peers_served_and_a
     }
     // Each that shares nothing with the node is told so, and is an event.
     let strangers = async {
-        for _ in 0..MAX_EVENTS + CLOGGED {
+        for _ in 0..QueueLimits::default().events + CLOGGED {
             stage.open(&stage.key(), "chat", &node).await.unwrap_err();
         }
     };

@@ -12,12 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{
-    CapabilityName, Connection, DisconnectReason, Link, MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES,
-    MAX_WAITING_MESSAGES, PeerInfo, Protocol, ProtocolSession, ProtocolVersion, Refusal, SendError,
-    ServerConfig, ServerTimes, SessionEnd, SessionError, SharedMessage, protocol,
+    CapabilityName, Connection, DisconnectReason, Event, Link, PeerInfo, Protocol, ProtocolLimits,
+    ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes, SessionEnd,
+    SessionError, SharedMessage, protocol,
 };
 
 use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
+
+const LIMITS: ProtocolLimits = ProtocolLimits::DEFAULT;
 
 #[test]
 fn a_runtime_that_ends_tells_the_protocols() {
@@ -206,7 +208,7 @@ async fn p11_a_slow_protocol_delays_no_other_until_its_own_queue_is_full_and_is_
     let mut node = stage.start(key, builder.protocol(Arc::new(slow)));
     let mut tool = stage.tool_with(&node, &["echo", "slow"]).await;
     let slow = tool.shared().iter().position(|shared| shared.name == *"slow").unwrap();
-    for _ in 0..MAX_WAITING_MESSAGES / 64 {
+    for _ in 0..LIMITS.waiting_messages / 64 {
         for _ in 0..64 {
             within(tool.send(slow, 0, Bytes::from_static(b"x"))).await.unwrap();
         }
@@ -250,8 +252,12 @@ async fn a_protocol_that_finds_room_again_goes_on() {
 
 /// A node that runs `script`, its peer, and the link to that.
 async fn linked(stage: &Stage, script: &Scripted) -> (Node, Connection, Link) {
+    linked_to(stage, script, quick()).await
+}
+
+async fn linked_to(stage: &Stage, script: &Scripted, config: ServerConfig) -> (Node, Connection, Link) {
     let key = stage.key();
-    let builder = stage.builder(&key, listener().await).protocol(Arc::new(script.clone()));
+    let builder = stage.builder(&key, listener().await).config(config).protocol(Arc::new(script.clone()));
     let mut node = stage.start(key, builder);
     let tool = stage.tool(&node).await;
     node.connected().await;
@@ -284,7 +290,7 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
         }
     };
     within(fill).await;
-    let in_queue = MAX_QUEUED_LEN / payload.len();
+    let in_queue = LIMITS.queued_len / payload.len();
     let credited = script.script.sent_len.load(Ordering::Relaxed) / payload.len();
     assert!(sent - credited <= in_queue + 2, "{sent} sent, {credited} written");
     let waiting = link.send(message.clone());
@@ -317,12 +323,39 @@ async fn p13_a_queue_to_a_peer_takes_1024_messages_and_no_more() {
     let (_node, mut tool, link) = linked(&stage, &script).await;
     // Nobody else runs meanwhile, so nothing is taken out.
     let taken = (0..2_000).take_while(|_| link.try_send(SharedMessage::new(0, Bytes::new())).is_ok()).count();
-    assert_eq!((taken, MAX_QUEUED_MESSAGES), (1_024, 1_024));
+    assert_eq!((taken, LIMITS.queued_messages), (1_024, 1_024));
     assert_eq!(link.try_send(SharedMessage::new(0, Bytes::new())), Err(SendError::Full));
     for _ in 0..taken {
         assert_eq!(within(tool.next()).await.unwrap().message.payload, Bytes::new());
     }
     assert_eq!(link.try_send(SharedMessage::new(0, Bytes::new())), Ok(()));
+}
+
+#[tokio::test]
+async fn p13_queues_are_as_long_as_the_owner_says() {
+    let (stage, mut config) = (Stage::new(), quick());
+    config.limits.protocols = ProtocolLimits { queued_messages: 3, queued_len: 100, ..LIMITS };
+    config.limits.queues.events = 1;
+    let script = Scripted::new("echo", Script::default());
+    let (mut node, mut tool, link) = linked_to(&stage, &script, config).await;
+    // Nobody else runs meanwhile, so nothing is taken out.
+    let taken = |len| {
+        (0..9).take_while(|_| link.try_send(SharedMessage::new(0, vec![0; len].into())).is_ok()).count()
+    };
+    assert_eq!(taken(0), 3);
+    for _ in 0..3 {
+        within(tool.next()).await.unwrap();
+    }
+    assert_eq!(taken(50), 2);
+    drop(tool);
+    let gone = async {
+        while node.server.peer_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(gone).await;
+    stage.open(&stage.key(), "chat", &node).await.unwrap_err();
+    assert!(matches!(node.event().await, Event::Lagged(_)), "one event waits, the one before is lost");
 }
 
 #[tokio::test]

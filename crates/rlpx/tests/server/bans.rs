@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use identity::{Enode, Host, Prefix};
 use rlpx::{
-    BanTarget, CommandError, DisconnectReason, MAX_BAN, MAX_BANS, Refusal, ServerConfig, SessionEnd, Verdict,
+    BanTarget, CommandError, DisconnectReason, ListLimits, Refusal, ServerConfig, SessionEnd, Verdict,
     server::Output,
 };
 
@@ -125,6 +125,7 @@ fn s09_a_static_peer_is_dialed_as_soon_as_its_ban_is_lifted() {
 
 #[test]
 fn s09_the_list_of_bans_has_an_end_and_drops_what_would_end_first() {
+    let ListLimits { bans: max_bans, longest_ban, .. } = ListLimits::default();
     let mut story = Story::new(ServerConfig::default());
     assert_eq!(story.server.ban(story.now, node(OWN), HOUR), Err(CommandError::Own));
     for number in 0..6_000u32 {
@@ -132,19 +133,19 @@ fn s09_the_list_of_bans_has_an_end_and_drops_what_would_end_first() {
             Prefix::host(ip(&format!("77.{}.{}.{}", number >> 16, number >> 8 & 0xff, number & 0xff)));
         story.server.ban(story.now, target.into(), HOUR + Duration::from_secs(number.into())).unwrap();
     }
-    assert_eq!(story.server.bans(story.now).len(), MAX_BANS);
+    assert_eq!(story.server.bans(story.now).len(), max_bans);
     assert!(story.accept("77.0.0.0").is_ok());
     assert_eq!(story.accept("77.0.23.111"), Err(Refusal::Banned));
     // Said again, it is one ban still, with the new end.
     story.server.ban(story.now, node(1), Duration::MAX).unwrap();
     story.server.ban(story.now, node(1), DAY).unwrap();
     let bans = story.server.bans(story.now);
-    assert_eq!((bans.len(), bans[MAX_BANS - 1].target), (MAX_BANS, node(1)));
-    assert_eq!(bans[MAX_BANS - 1].ends.saturating_duration_since(story.now.instant), DAY);
+    assert_eq!((bans.len(), bans[max_bans - 1].target), (max_bans, node(1)));
+    assert_eq!(bans[max_bans - 1].ends.saturating_duration_since(story.now.instant), DAY);
     story.server.ban(story.now, node(1), Duration::MAX).unwrap();
-    let ends = story.server.bans(story.now)[MAX_BANS - 1].ends;
-    assert_eq!(ends.saturating_duration_since(story.now.instant), MAX_BAN);
-    story.wait(MAX_BAN);
+    let ends = story.server.bans(story.now)[max_bans - 1].ends;
+    assert_eq!(ends.saturating_duration_since(story.now.instant), longest_ban);
+    story.wait(longest_ban);
     assert_eq!((story.server.bans(story.now), story.server.record_count()), (vec![], 0));
 }
 

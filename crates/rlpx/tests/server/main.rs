@@ -7,6 +7,7 @@ mod admission;
 mod bans;
 mod dials;
 mod known;
+mod limits;
 mod owner;
 mod privileges;
 mod shortages;

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
 use eth_wire::EthVersion;
 use identity::{Now, PublicKey};
-use rlpx::{MAX_QUEUED_LEN, MAX_QUEUED_MESSAGES, Session, SessionOutput, SharedMessage};
+use rlpx::{ProtocolLimits, Session, SessionOutput, SharedMessage};
 use simnet::{Net, StreamId};
 
 use crate::SimCurve;
@@ -105,9 +105,9 @@ impl Connection {
 
     /// Queues a message of eth. False when there is no room for it, or no eth.
     pub(super) fn push(&mut self, message: SharedMessage) -> bool {
-        let len = message.payload().len();
-        let fits =
-            self.queue.len() < MAX_QUEUED_MESSAGES && self.queue_len.saturating_add(len) <= MAX_QUEUED_LEN;
+        let (len, limits) = (message.payload().len(), ProtocolLimits::DEFAULT);
+        let fits = self.queue.len() < limits.queued_messages
+            && self.queue_len.saturating_add(len) <= limits.queued_len;
         if self.seat.is_none() || !(self.queue.is_empty() || fits) {
             return false;
         }

@@ -6,7 +6,7 @@ use std::{io::ErrorKind, net::SocketAddr};
 use eth_wire::{EthVersion, MessageKind, Output as EthOutput, PeerFault, counted_network, intake};
 use identity::{AddressPolicy, Now, PublicKey, curve::Lane};
 use rlpx::{
-    DisconnectReason, MAX_QUEUED_LEN, Message, PeerId, Session, SessionEnd, SessionError, SessionOutput,
+    DisconnectReason, Message, PeerId, ProtocolLimits, Session, SessionEnd, SessionError, SessionOutput,
     server::Output,
 };
 use simnet::{Net, StreamId};
@@ -106,7 +106,14 @@ impl Node {
         };
         session.admit(now);
         connection.seat = Some(Seat { protocol, version });
-        self.eth.handle_connected(now, id, remote.node_id(), version, network, MAX_QUEUED_LEN);
+        self.eth.handle_connected(
+            now,
+            id,
+            remote.node_id(),
+            version,
+            network,
+            ProtocolLimits::DEFAULT.queued_len,
+        );
         self.connections.touch(id);
     }
 

@@ -12,6 +12,8 @@ use rlpx::{ProtocolVersion, protocol, testing::ProtocolPair};
 use super::*;
 use crate::{MessageKind, intake};
 
+const LIMITS: ProtocolLimits = ProtocolLimits::DEFAULT;
+
 const A: PeerId = PeerId(1);
 const B: PeerId = PeerId(2);
 
@@ -54,7 +56,9 @@ fn p12_a_peer_with_endless_messages_does_not_starve_another() {
 
 #[test]
 fn p11_a_peer_is_left_unread_when_its_messages_wait_and_others_are_not() {
-    for (count, len) in [(MAX_WAITING_MESSAGES, 1), (8, MAX_WAITING_LEN / 8), (1, 10 * MAX_WAITING_LEN)] {
+    for (count, len) in
+        [(LIMITS.waiting_messages, 1), (8, LIMITS.waiting_len / 8), (1, 10 * LIMITS.waiting_len)]
+    {
         let inbox = inbox();
         push(&inbox, A, count - 1, len);
         assert!(is_read(&inbox, A));
@@ -92,11 +96,11 @@ fn whoever_waits_for_room_is_woken_when_there_is_some() {
     let inbox = inbox();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    push(&inbox, A, MAX_WAITING_MESSAGES, 1);
+    push(&inbox, A, LIMITS.waiting_messages, 1);
     assert!(inbox.poll_room(A, &mut Context::from_waker(&waker)).is_pending());
     inbox.next_turn();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-    push(&inbox, A, MAX_WAITING_MESSAGES, 1);
+    push(&inbox, A, LIMITS.waiting_messages, 1);
     assert!(inbox.poll_room(A, &mut Context::from_waker(&waker)).is_pending());
     inbox.close();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 2);

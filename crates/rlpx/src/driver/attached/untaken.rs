@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Attached, Ending};
-use crate::{Refusal, config::FREE_LEN, driver::now};
+use crate::{Refusal, driver::now};
 
 /// How long protocols have left messages.
 pub(super) struct Patience {
@@ -67,7 +67,7 @@ impl Attached {
     pub(super) fn look_at_untaken(&mut self) {
         let kept = self.seats.iter().map(|seat| seat.link.kept().len());
         let waiting = self.waiting.iter().map(|(_, message)| message.payload.len());
-        if kept.chain(waiting).fold(0usize, usize::saturating_add) <= FREE_LEN {
+        if kept.chain(waiting).fold(0usize, usize::saturating_add) <= self.purse.pool.free_len() {
             self.patience.untaken_since = None;
         } else {
             self.patience.untaken_since.get_or_insert_with(|| now().instant);

@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 use super::{Live, ServerTask};
 use crate::{
     SessionEnd, SessionError,
-    driver::{builder::MAX_REPORTS, event::Event, now, orders::Report},
+    driver::{event::Event, now, orders::Report},
     peer::PeerId,
 };
 
@@ -65,7 +65,7 @@ impl ServerTask {
             },
         };
         // What it reported before comes first, and is among as many as can wait.
-        for _ in 0..MAX_REPORTS {
+        for _ in 0..self.intake.reports.max_capacity() {
             let Ok((id, report)) = self.intake.reports.try_recv() else { break };
             self.handle_report(id, report);
         }

@@ -2,7 +2,7 @@
 //! Reports come first, so that what came with a connection is read before the next one; a protocol or an owner that is
 //! never done would keep all others waiting.
 
-use crate::driver::builder::{MAX_COMMANDS, MAX_REPORTS};
+use crate::driver::intake::Intake;
 
 /// What may still be handled before others get their turn.
 pub(super) struct Round {
@@ -11,8 +11,8 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) const fn new() -> Self {
-        Self { reports: MAX_REPORTS, commands: MAX_COMMANDS }
+    pub(super) fn of(intake: &Intake) -> Self {
+        Self { reports: intake.reports.max_capacity(), commands: intake.commands.max_capacity() }
     }
 
     /// Whether somebody waits for the next round, unless there is nothing else to do.

@@ -1,26 +1,20 @@
 //! The last moments of a connection that we end: our last words are out, and the peer may still have to read them. Who is
 //! waited for is the peer task's business.
 
-use std::{future::poll_fn, io, pin::Pin, time::Duration};
+use std::{future::poll_fn, io, pin::Pin};
 
 use tokio::io::AsyncWrite;
 
 use super::{Wire, now};
 
-/// After our Disconnect the peer has this long to read it and close. Closing with unread bytes resets the connection,
-/// and the Disconnect would be lost.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Bytes that are thrown away while lingering; whoever sends more is cut off.
-pub(super) const MAX_LINGER_LEN: usize = 1 << 20;
-
 impl Wire {
     /// Lets the peer read our last words before the socket goes.
     pub(in crate::driver) async fn linger(mut self) {
-        let deadline = now().instant.checked_add(LINGER).map(tokio::time::Instant::from_std);
+        let config = self.session.config();
+        let (time, mut left) = (config.timeouts.disconnect, config.limits.linger_len);
+        let deadline = now().instant.checked_add(time).map(tokio::time::Instant::from_std);
         let drained = async {
             let mut scrap = [0; 512];
-            let mut left = MAX_LINGER_LEN;
             poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
             while left > 0 {
                 self.stream.readable().await?;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::MAX_UNSENT_LEN;
-use super::{Wire, linger::MAX_LINGER_LEN};
+use super::Wire;
 use crate::{
     CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
     SessionOutput, SharedMessage,
@@ -213,5 +213,6 @@ async fn p10_whoever_talks_on_after_our_goodbye_is_cut_off_within_two_seconds() 
 async fn p10_whoever_floods_us_after_our_goodbye_is_cut_off_after_a_mebibyte() {
     // What is not read is in the buffers of two sockets.
     let sent = talk_on_after_goodbye(1 << 16, Duration::from_nanos(1)).await;
-    assert!((MAX_LINGER_LEN..MAX_LINGER_LEN + (16 << 20)).contains(&sent), "{sent} bytes");
+    let linger_len = crate::SessionLimits::DEFAULT.linger_len;
+    assert!((linger_len..linger_len + (16 << 20)).contains(&sent), "{sent} bytes");
 }

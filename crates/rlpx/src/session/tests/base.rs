@@ -7,8 +7,9 @@ use rlp::RlpStream;
 
 use super::kit::*;
 use crate::{
-    Capability, DisconnectReason, Hello, Reject, SessionEnd, SessionError, SharedMessage,
-    config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN, PING_BURST},
+    Capability, DisconnectReason, Hello, Reject, SessionConfig, SessionEnd, SessionError, SessionLimits,
+    SharedMessage,
+    config::{MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_LEN},
     error::{Incompatibility, Misbehaviour},
     p2p::MAX_CAPABILITIES,
 };
@@ -262,7 +263,7 @@ fn p04_the_eleventh_reserved_code_is_a_breach() {
 fn p06_pings_over_the_rate_are_a_breach_and_one_pong_waits_at_most() {
     let now = start();
     let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(5));
-    for _ in 0..PING_BURST {
+    for _ in 0..SessionLimits::DEFAULT.ping_burst {
         let ping = peer.message(2, &[0xc0]);
         end.read(now, &ping);
     }
@@ -279,6 +280,23 @@ fn p06_pings_over_the_rate_are_a_breach_and_one_pong_waits_at_most() {
     let ping = peer.message(2, &[0xc0]);
     end.read(later, &ping);
     assert_eq!(peer.disconnected(later, &mut end), DisconnectReason::ProtocolError);
+}
+
+#[test]
+fn p06_the_rate_of_pings_and_the_reserved_codes_ignored_are_as_the_owner_says() {
+    let now = start();
+    let limits = SessionLimits { ping_burst: 1, reserved_messages: 1, ..SessionLimits::DEFAULT };
+    let strict = || SessionConfig { limits, ..config(&key(2)) };
+    for code in [2, 4] {
+        let (mut end, mut peer) = Scripted::connected(now, strict(), &hello(5));
+        let one = peer.message(code, &[0xc0]);
+        end.read(now, &one);
+        let answer = end.written(now);
+        assert_eq!((peer.receive(&answer).len(), end.session.is_running()), (usize::from(code == 2), true));
+        let another = peer.message(code, &[0xc0]);
+        end.read(now, &another);
+        assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError, "code {code}");
+    }
 }
 
 #[test]

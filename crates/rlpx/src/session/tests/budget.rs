@@ -9,13 +9,15 @@ use super::kit::*;
 use crate::{
     DisconnectReason, Reject, SessionConfig, SessionEnd,
     budget::Budget,
-    config::{
-        BUDGET_RESERVE, FREE_LEN, LATE_WAIT, MAX_MESSAGE_LEN, MEMORY_BUDGET, PING_INTERVAL, READ_TIMEOUT,
-        SHORTAGE_PACE_TIME,
-    },
+    config::{BUDGET_RESERVE, MAX_MESSAGE_LEN, PING_INTERVAL, READ_TIMEOUT},
     counting::{held, peak},
     error::SessionError,
+    limits::{Limits, SessionLimits},
 };
+
+const FREE_LEN: usize = SessionLimits::DEFAULT.free_len;
+const SHORTAGE_PACE_TIME: Duration = SessionLimits::DEFAULT.shortage_pace;
+const LATE_WAIT: Duration = SessionLimits::DEFAULT.late_wait;
 
 const MOMENT: Duration = Duration::from_millis(1);
 const MIB: usize = 1 << 20;
@@ -177,8 +179,8 @@ fn told(end: &End) -> Option<DisconnectReason> {
 
 #[test]
 fn h20_a_connection_that_breaks_waits_for_no_memory() {
-    let mut house = House::new(MEMORY_BUDGET);
-    house.spent = MEMORY_BUDGET;
+    let mut house = House::new(Limits::default().memory_budget);
+    house.spent = Limits::default().memory_budget;
     let (place, mut peer) = house.connect(config(&key(2)), 4);
     let bytes = beginning(&mut peer, 520 * 1024);
     assert!(house.read(place, &bytes) < bytes.len() && house.waiting[place]);
@@ -194,7 +196,7 @@ fn f03_a_thousand_frames_of_16_mib_stay_within_the_budget() {
     const PEERS: usize = 1_000;
     /// A session's other state, and the place where one buffer is copied to a larger one.
     const SLACK: usize = 16 * MIB;
-    let mut house = House::new(MEMORY_BUDGET);
+    let mut house = House::new(Limits::default().memory_budget);
     let config = config(&key(2));
     let rejects = config.rejects.clone();
     let (honest, mut honest_peer) = house.connect(config.clone(), 5);
@@ -216,12 +218,12 @@ fn f03_a_thousand_frames_of_16_mib_stay_within_the_budget() {
         let frame = honest_peer.message(16, &[round as u8; 100]);
         assert_eq!(house.read(honest, &frame), frame.len());
         assert_eq!(house.end(honest).messages.len(), round + 1);
-        assert!(house.spent <= MEMORY_BUDGET, "{} bytes spent", house.spent);
+        assert!(house.spent <= Limits::default().memory_budget, "{} bytes spent", house.spent);
     }
     let most = (peak() - before).cast_unsigned();
     println!("{most} bytes for {PEERS} frames of 16 MiB, {} of the budget spent", house.spent);
-    assert!(most <= MEMORY_BUDGET + FREE_LEN * PEERS + SLACK, "{most} bytes");
-    assert!(most > MEMORY_BUDGET / 2, "{most} bytes: nothing was tried");
+    assert!(most <= Limits::default().memory_budget + FREE_LEN * PEERS + SLACK, "{most} bytes");
+    assert!(most > Limits::default().memory_budget / 2, "{most} bytes: nothing was tried");
     assert!(house.budget.short_since().is_some());
     // Nothing more comes: one after the other is read, brings too little and goes.
     for gone in 1..=5 {
