@@ -1,6 +1,6 @@
-//! What a session is given, its waits, and what cannot be set: lengths that the protocol fixes, and how buffers are kept,
-//! each with its reason. What an owner may set is `limits`' and `server_config`'s. Waits are go-ethereum's where it has one,
-//! named beside each.
+//! What a session is given, its waits and limits, and what cannot be set: lengths that the protocol fixes, and how buffers are
+//! kept, each with its reason. What else an owner may set is `limits`' and `server_config`'s. Waits are go-ethereum's where it has
+//! one, named beside each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,6 @@ use identity::{Counters, PublicKey};
 use crate::{
     buffer_pool::BufferPool,
     capability::{Capability, CapabilityName},
-    limits::SessionLimits,
     p2p::{BASE_CODES, Hello, P2P_VERSION},
     reject::Reject,
     tally::ProtocolTally,
@@ -118,6 +117,61 @@ impl Default for Timeouts {
             ping: PING_INTERVAL,
             disconnect: DISCONNECT_TIMEOUT,
         }
+    }
+}
+
+/// What one peer may do and hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// What it may hold without a share of [`Limits::memory_budget`](crate::Limits::memory_budget), in bytes. Default: 128 KiB, enough for any announcement and any
+    /// transaction that pools take.
+    pub free_len: usize,
+    /// What it has to bring while it is read in a shortage of memory, in bytes: within [`Self::shortage_pace`]. Default: 512 KiB.
+    pub shortage_step: usize,
+    /// See [`Self::shortage_step`]. Default: 2 s: together 256 KiB/s, the slowest that a frame may come at any time.
+    pub shortage_pace: Duration,
+    /// How long a frame waits for memory that began when it was short already. Default: 20 s.
+    pub late_wait: Duration,
+    /// A payload may have this many times the bytes of its frame without a charge. Default: 4.
+    pub free_inflation: usize,
+    /// Bytes beyond that which it may inflate in a second. Default: 8 MiB.
+    pub inflation_per_second: usize,
+    /// Bytes beyond that which it may inflate at once. Default: 32 MiB.
+    pub inflation_burst: usize,
+    /// A frame must arrive in full within [`Timeouts::read`] and one second more for each of these
+    /// many bytes. Default: 256 KiB.
+    pub frame_bytes_per_second: usize,
+    /// Reserved codes (4 to 15) that are ignored before they count as a breach. Default: 10.
+    pub reserved_messages: u32,
+    /// Pings that may come at once. Default: 5.
+    pub ping_burst: u32,
+    /// A further Ping may come each of these. Default: 1 s (clients send one in 10 to 15 s).
+    pub ping_refill: Duration,
+    /// Bytes that are thrown away while it reads our last words; whoever sends more is cut off. Default: 1 MiB.
+    pub linger_len: usize,
+}
+
+impl SessionLimits {
+    /// What holds unless the owner says otherwise.
+    pub const DEFAULT: Self = Self {
+        free_len: 128 * 1024,
+        shortage_step: 512 * 1024,
+        shortage_pace: Duration::from_secs(2),
+        late_wait: Duration::from_secs(20),
+        free_inflation: 4,
+        inflation_per_second: 8 << 20,
+        inflation_burst: 32 << 20,
+        frame_bytes_per_second: 256 * 1024,
+        reserved_messages: 10,
+        ping_burst: 5,
+        ping_refill: Duration::from_secs(1),
+        linger_len: 1 << 20,
+    };
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 

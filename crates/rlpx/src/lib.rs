@@ -169,16 +169,14 @@ pub use capability::{
     BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
     shared_capabilities,
 };
-pub use config::{LocalCapability, MAX_MESSAGE_COUNT, SessionConfig, Timeouts};
+pub use config::{LocalCapability, MAX_MESSAGE_COUNT, SessionConfig, SessionLimits, Timeouts};
 pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };
 pub use frame::SealJob;
 /// Keys, ids, endpoints, records and the pool for work on the curve: what this crate's functions take and give.
 pub use identity;
-pub use limits::{
-    AdmissionLimits, BookLimits, DialLimits, Limits, ListLimits, ProtocolLimits, QueueLimits, SessionLimits,
-};
+pub use limits::{AdmissionLimits, BookLimits, DialLimits, Limits, ListLimits, ProtocolLimits, QueueLimits};
 pub use message::{Message, SharedMessage};
 pub use p2p::{DisconnectReason, Hello};
 pub use reject::Reject;

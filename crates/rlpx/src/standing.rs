@@ -20,7 +20,7 @@ pub enum Verdict {
     /// ([`ListLimits::strikes`]) counts as `Malicious`.
     Misbehaved,
     /// No honest node does what it did: disconnected (0x10) and its id banned for
-    /// [`ServerTimes::ban`], static and trusted peers too.
+    /// [`ServerTimes::ban`](crate::ServerTimes::ban), static and trusted peers too.
     Malicious,
 }
 

@@ -156,9 +156,10 @@ impl Server {
         self.ask(|answer| Command::Disconnect(node_id, reason, answer)).await
     }
 
-    /// Wants nothing to do with a node, or the addresses of a host or site, for `duration`, at most [`crate::MAX_BAN`]:
-    /// ends what there is, refuses who comes, dials nobody there. Holds for static and trusted peers too. Of
-    /// [`crate::MAX_BANS`] the one that would end first makes room.
+    /// Wants nothing to do with a node, or the addresses of a host or site, for `duration`, at most
+    /// [`ListLimits::longest_ban`](crate::ListLimits::longest_ban): ends what there is, refuses who comes, dials nobody there.
+    /// Holds for static and trusted peers too. Of [`ListLimits::bans`](crate::ListLimits::bans) the one that would end first
+    /// makes room.
     ///
     /// # Errors
     /// [`CommandError`] when the node is this one, or the server has shut down.

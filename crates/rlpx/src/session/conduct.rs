@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::{limits::SessionLimits, rtt::Rtt};
+use crate::{config::SessionLimits, rtt::Rtt};
 
 /// Pings, pongs and reserved codes so far.
 #[derive(Debug, Default)]

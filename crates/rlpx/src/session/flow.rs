@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use identity::Now;
 
 use super::{Phase, Session, Timer, toll::Toll};
-use crate::{budget::Want, frame::Decoded, limits::SessionLimits};
+use crate::{budget::Want, config::SessionLimits, frame::Decoded};
 #[cfg(feature = "tokio")]
 use crate::{error::SessionError, p2p::DisconnectReason};
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::SessionLimits;
+use crate::config::SessionLimits;
 
 /// What has been drawn from the bucket, as of the last time it was looked at.
 #[derive(Debug, Default)]

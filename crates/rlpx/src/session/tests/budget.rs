@@ -9,10 +9,10 @@ use super::kit::*;
 use crate::{
     DisconnectReason, Reject, SessionConfig, SessionEnd,
     budget::Budget,
-    config::{BUDGET_RESERVE, MAX_MESSAGE_LEN, PING_INTERVAL, READ_TIMEOUT},
+    config::{BUDGET_RESERVE, MAX_MESSAGE_LEN, PING_INTERVAL, READ_TIMEOUT, SessionLimits},
     counting::{held, peak},
     error::SessionError,
-    limits::{Limits, SessionLimits},
+    limits::Limits,
 };
 
 const FREE_LEN: usize = SessionLimits::DEFAULT.free_len;
