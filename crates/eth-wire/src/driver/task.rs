@@ -219,7 +219,8 @@ impl Task {
             match output {
                 Output::Send { peer, message } => self.send(now, peer, message),
                 Output::Disconnect { peer, reason, fault } => {
-                    tracing::debug!(%peer, %fault, "eth peer disconnected");
+                    // The transport has a line of its own for each end; the owner is told the fault.
+                    tracing::trace!(%peer, %fault, "eth peer disconnected");
                     if let Some(link) = self.links.get(&peer) {
                         link.disconnect(reason);
                     }

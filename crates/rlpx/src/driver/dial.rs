@@ -61,7 +61,8 @@ impl Dial {
             Ok(Ok((stream, address))) => self.introduce(stream, address).await,
             Err(_) => SessionEnd::Broken(SessionError::Io(io::ErrorKind::TimedOut)),
             Ok(Err(error)) if is_shortage(&error) => {
-                tracing::debug!(%error, "this system has nothing to dial with");
+                // The server has a line for each dial that fails; it says so too, and not for want of what.
+                tracing::trace!(%error, "this system has nothing to dial with");
                 SessionEnd::Broken(SessionError::Exhausted)
             }
             Ok(Err(error)) => SessionEnd::Broken(SessionError::Io(error.kind())),
