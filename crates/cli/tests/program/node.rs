@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroUsize,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, mpsc},
     thread,
@@ -88,13 +89,19 @@ impl Running {
 
     /// The processor time that its threads have taken, as exactly as the system knows.
     fn cpu_time(&self) -> Duration {
+        self.scheduled(0)
+    }
+
+    /// How long its threads have waited for a processor that others had.
+    pub(crate) fn starved(&self) -> Duration {
+        self.scheduled(1)
+    }
+
+    /// A column of what `schedstat` says of all its threads (`Documentation/scheduler/sched-stats.rst`).
+    fn scheduled(&self, column: usize) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process_id())).unwrap();
-        let taken = threads.filter_map(|thread| {
-            // One may have ended.
-            let times = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            times.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(taken.sum())
+        // One may have ended.
+        threads.filter_map(|thread| schedstat(&thread.ok()?.path(), column)).sum()
     }
 
     fn answers(&self) -> bool {
@@ -109,6 +116,17 @@ impl Drop for Running {
             let _ = child.wait();
         }
     }
+}
+
+/// A column of what the system's scheduler says of a thread, by its directory in `/proc`.
+fn schedstat(thread: &Path, column: usize) -> Option<Duration> {
+    let times = fs::read_to_string(thread.join("schedstat")).ok()?;
+    times.split(' ').nth(column)?.parse().ok().map(Duration::from_nanos)
+}
+
+/// How long this thread has waited for a processor that others had.
+pub(crate) fn starved_here() -> Duration {
+    schedstat(Path::new("/proc/thread-self"), 1).unwrap()
 }
 
 fn json(arguments: &[&str]) -> (Option<i32>, Value) {

@@ -44,7 +44,7 @@ pub(crate) enum HangUp {
     Fin,
     /// Aborted.
     Rst,
-    /// Closed one way, and read to the end.
+    /// Closed one way; read to the end once the other end is closed.
     Half,
 }
 
@@ -96,19 +96,45 @@ impl Paced {
         assert!(said.is_empty(), "{what}: {said:?}");
     }
 
-    pub(crate) fn hang_up(mut self, how: HangUp) {
+    /// Hangs up; what half a connection still brings can be read from what is given back.
+    pub(crate) fn hang_up(mut self, how: HangUp) -> Option<Self> {
         match how {
-            HangUp::Fin => {}
-            HangUp::Rst => set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap(),
+            HangUp::Fin => {
+                // Closed with something unread it would be a reset.
+                self.stream.set_nonblocking(true).unwrap();
+                while self.stream.read(&mut [0; 512]).is_ok_and(|len| len > 0) {}
+                None
+            }
+            HangUp::Rst => {
+                set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
+                None
+            }
             HangUp::Half => {
                 self.stream.shutdown(Shutdown::Write).unwrap();
-                self.stream.set_read_timeout(Some(CLOSING_LIMIT)).unwrap();
-                if let Err(error) = self.stream.read_to_end(&mut Vec::new()) {
-                    // The program may have had something unread.
-                    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "not closed in time");
-                }
+                Some(self)
             }
         }
+    }
+
+    /// Reads to the end, which has come.
+    pub(crate) fn assert_ended(mut self) {
+        self.stream.set_read_timeout(Some(CLOSING_LIMIT)).unwrap();
+        if let Err(error) = self.stream.read_to_end(&mut Vec::new()) {
+            // The program may have had something unread.
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "not closed");
+        }
+    }
+
+    /// The socket that is the other end, as `/proc` calls what a process holds open; None before it is accepted.
+    pub(crate) fn other_end(&self) -> Option<String> {
+        const INODE: usize = 9;
+        let [here, there] = [self.stream.local_addr(), self.stream.peer_addr()]
+            .map(|address| format!(":{:04X}", address.unwrap().port()));
+        // In columns, of which the second is a socket's own address and the third whom it speaks to (proc(5)).
+        let connections = fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = connections.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row[1].ends_with(&there) && row[2].ends_with(&here))?;
+        Some(row[INODE]).filter(|inode| *inode != "0").map(|inode| format!("socket:[{inode}]"))
     }
 }
 
@@ -271,11 +297,19 @@ impl<'a> Stranger<'a> {
 }
 
 /// The sockets of any kind that a process holds open.
-pub(crate) fn open_sockets(process_id: u32) -> usize {
+fn sockets(process_id: u32) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(format!("/proc/{process_id}/fd")).unwrap();
     // One that was closed meanwhile has no target any more.
     let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    targets.map(|target| target.to_string_lossy().into_owned()).filter(|target| target.starts_with("socket:"))
+}
+
+pub(crate) fn open_sockets(process_id: u32) -> usize {
+    sockets(process_id).count()
+}
+
+pub(crate) fn holds(process_id: u32, socket: &str) -> bool {
+    sockets(process_id).any(|held| held == socket)
 }
 
 /// Looks until `is_so`, for 3 s.

@@ -61,11 +61,6 @@ impl Watched {
         dial(&self.node)
     }
 
-    /// What it has logged so far.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.log.path()).unwrap()
-    }
-
     /// A column of numbers of `/proc/PID/stat`, counted from 1 as proc(5) does.
     fn stat(&self, column: usize) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.node.process_id())).unwrap();
