@@ -1,6 +1,7 @@
 //! A machine whose ports are all in use dials nobody, blames nobody, spins not, and goes on when one is free. A binary
 //! with one test, which starts itself again in a network of its own with a few ports: no other is harmed, and nobody has
-//! to be root.
+//! to be root. Where the system allows no such network it says that it did not run; what the system answers without a port,
+//! `driver/dial.rs` asks it everywhere, and what a server does then is in `server/shortages.rs`.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]

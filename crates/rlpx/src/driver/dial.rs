@@ -224,6 +224,47 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn o04_the_system_itself_says_that_no_port_is_left_for_a_node_until_one_is() {
+        use tokio::net::{TcpListener, TcpSocket};
+
+        /// Attempts from one port, for want of another.
+        struct FromPort(SocketAddr);
+
+        impl Attempts for FromPort {
+            type Stream = TcpStream;
+
+            async fn may_try(&mut self, _: SocketAddr) -> bool {
+                true
+            }
+
+            fn connect(
+                &self,
+                address: SocketAddr,
+            ) -> impl Future<Output = io::Result<TcpStream>> + Send + 'static {
+                let socket = TcpSocket::new_v4().and_then(|socket| {
+                    socket.set_reuseaddr(true)?;
+                    socket.bind(self.0)?;
+                    Ok(socket)
+                });
+                async move { socket?.connect(address).await }
+            }
+        }
+
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let node = TcpListener::bind(loopback).await.unwrap();
+        let dial = |from| race(vec![node.local_addr().unwrap()], FromPort(from));
+        let (stream, _) = dial(loopback).await.unwrap();
+        let port = stream.local_addr().unwrap();
+        let error = dial(port).await.unwrap_err();
+        assert!(is_shortage(&error), "{error}");
+        // Closed by a reset, it leaves its port at once.
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        dial(port).await.unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     fn o04_errors_of_the_network_are_no_shortage() {
         // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
