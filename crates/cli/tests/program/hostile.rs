@@ -386,10 +386,13 @@ fn s07_many_peers_hear_that_the_node_quits_though_some_are_stuck() {
 #[test]
 fn p10_a_storm_of_sessions_and_data_after_our_disconnect_leave_nothing_and_no_line() {
     let watched = Watched::start();
+    let sockets = sockets_with(&watched, 0);
     for _ in 0..100 {
         for secret in [80, 81, 82] {
             drop(settled(&watched.node, secret));
         }
+        // Or one who comes again is told that it is there already.
+        eventually("the three to be gone", || open_sockets(watched.node.process_id()) == sockets);
     }
     // More than are told at once why they have to go: each goes on sending, told or not, until it is cut off.
     thread::scope(|scope| {
