@@ -38,6 +38,7 @@ mod sync;
 mod throttle;
 mod traffic;
 mod trim;
+mod turn;
 mod wire;
 
 use std::{

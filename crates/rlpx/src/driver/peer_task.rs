@@ -3,6 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
 };
 
@@ -18,6 +19,7 @@ use super::{
     shared::Common,
     sleep_until_some,
     throttle::Gate,
+    turn::Turn,
     wire::Wire,
 };
 use crate::{
@@ -74,8 +76,9 @@ impl PeerTask {
 
     /// Boxed, because the future would hold it twice: as what it was given, and as what it works on.
     pub(super) async fn run(mut self: Box<Self>) -> SessionEnd {
+        let mut turn = Turn::new(self.common.pool.protocols.turn_messages);
         let end = loop {
-            if let Some(end) = self.handle_outputs().await {
+            if let Some(end) = self.handle_outputs(&mut turn).await {
                 break end;
             }
             if self.auth_awaited && self.wire.worked() {
@@ -90,7 +93,7 @@ impl PeerTask {
             self.busy |= self.account.settle(self.wire.session(), behind);
             self.tell_rtt();
             self.pace();
-            if let Some(end) = self.wait().await {
+            if let Some(end) = turn.wait(pin!(self.wait())).await {
                 break end;
             }
         };
@@ -186,10 +189,11 @@ impl PeerTask {
         }
     }
 
-    /// Handles what the session puts out; how it ended, if it did.
-    async fn handle_outputs(&mut self) -> Option<SessionEnd> {
+    /// Handles what the session puts out, its end also when the turn is over; how it ended, if it did.
+    async fn handle_outputs(&mut self, turn: &mut Turn) -> Option<SessionEnd> {
         self.busy = false;
-        for _ in 0..self.common.pool.protocols.turn_messages {
+        while !turn.is_over() || self.wire.session().is_closed() {
+            turn.count();
             match self.wire.output()? {
                 SessionOutput::Authenticated { remote } => Box::pin(self.authenticated(remote)).await,
                 SessionOutput::Hello { shared, .. } => self.report(Report::Hello(shared.len())).await,

@@ -2,6 +2,7 @@
 //! peer and for others, and what they are told of a session's end. One is scripted by its test.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use rlpx::{
     ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes, SessionEnd,
     SessionError, SharedMessage, protocol,
 };
+use tokio::task::JoinSet;
 
 use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
 
@@ -60,6 +62,8 @@ struct Script {
     handled: AtomicUsize,
     /// Takes no message while this is set.
     blocked: Mutex<Option<Vec<Waker>>>,
+    /// Who wants its turn when the next message is handled.
+    witness: Mutex<Option<Waker>>,
     /// Panics at a message, or already when a peer comes.
     panics_at_message: bool,
     panics_at_connect: bool,
@@ -107,6 +111,9 @@ impl ProtocolSession for Scripted {
     fn handle_message(&mut self, _: u64, _: Bytes) -> Result<(), DisconnectReason> {
         assert!(!self.script.panics_at_message, "as the script says");
         self.script.handled.fetch_add(1, Ordering::Relaxed);
+        if let Some(witness) = self.script.witness.lock().unwrap().take() {
+            witness.wake();
+        }
         Ok(())
     }
 
@@ -117,6 +124,12 @@ impl ProtocolSession for Scripted {
     fn handle_closed(&mut self, end: &SessionEnd) {
         self.script.closed.lock().unwrap().push(*end);
     }
+}
+
+/// So many bytes that cannot be compressed.
+fn noise(len: usize) -> Bytes {
+    let words = (0..u32::MAX).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes());
+    words.take(len).collect()
 }
 
 #[tokio::test]
@@ -172,8 +185,7 @@ async fn a_protocol_without_room_stops_the_reading_and_then_costs_the_peer() {
     node.connected().await;
     // Far more than the socket and the session's buffers hold between the two.
     let flood = async {
-        let payload: Bytes =
-            (0..1u32 << 18).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+        let payload = noise(1 << 20);
         for _ in 0..64 {
             if tool.send(0, 0, payload.clone()).await.is_err() {
                 return;
@@ -272,9 +284,8 @@ async fn p13_a_queue_to_a_peer_that_does_not_read_is_bounded_and_credit_comes_ba
     let (mut node, mut tool, link) = linked(&stage, &script).await;
     assert_eq!(link.try_send(SharedMessage::new(2, Bytes::new())), Err(SendError::UnknownCode));
     assert_eq!(link.try_send(SharedMessage::new(0, vec![0; 0x100_0000].into())), Err(SendError::TooLarge));
-    // Incompressible, so that what is queued is what is written.
-    let payload: Bytes =
-        (0..1u32 << 15).flat_map(|number| (number.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();
+    // What is queued is what is written.
+    let payload = noise(1 << 17);
     let message = SharedMessage::new(0, payload.clone());
     let mut sent = 0;
     let fill = async {
@@ -380,6 +391,39 @@ async fn p12_a_peer_that_sends_without_end_keeps_no_other_waiting() {
     let handled = greedy.script.handled.load(Ordering::Relaxed);
     println!("{ECHOES} echoes (thorough: 10000) beside {handled} messages");
     assert!(handled > ECHOES, "{handled} messages");
+}
+
+/// The most of `count` messages that were handled before somebody else had its turn who wanted it since the first of them.
+async fn most_in_a_turn(script: Arc<Script>, count: usize) -> usize {
+    let (mut before, mut most) = (0, 0);
+    poll_fn(|cx| {
+        let handled = script.handled.load(Ordering::Relaxed);
+        most = most.max(handled - before);
+        before = handled;
+        *script.witness.lock().unwrap() = Some(cx.waker().clone());
+        if handled < count { Poll::Pending } else { Poll::Ready(most) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn p12_of_a_peer_that_has_sent_many_messages_sixteen_are_handled_before_others_have_their_turn() {
+    // Of short ones a read brings more than that, of long ones less.
+    for (count, len) in [(1_000, 1), (500, 4_000)] {
+        let stage = Stage::new();
+        let (key, greedy) = (stage.key(), Scripted::new("greedy", Script::default()));
+        let builder = stage.builder(&key, listener().await).protocol(Arc::new(greedy.clone()));
+        let node = stage.start(key, builder);
+        let mut flooder = stage.tool_with(&node, &["greedy"]).await;
+        // On the one thread of this test whoever is woken first is run first.
+        let mut others = JoinSet::new();
+        others.spawn(most_in_a_turn(Arc::clone(&greedy.script), count));
+        let payload = noise(len);
+        for _ in 0..count {
+            within(flooder.send(0, 0, payload.clone())).await.unwrap();
+        }
+        assert_eq!(within(others.join_next()).await.unwrap().unwrap(), 16, "of {count} with {len} bytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
