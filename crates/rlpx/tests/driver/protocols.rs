@@ -17,7 +17,10 @@ use rlpx::{
     ProtocolSession, ProtocolVersion, Refusal, SendError, ServerConfig, ServerTimes, SessionEnd,
     SessionError, SharedMessage, protocol,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    task::{JoinSet, yield_now},
+    time::pause,
+};
 
 use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
 
@@ -51,6 +54,52 @@ async fn a_function_that_returns_ends_its_session_with_quitting() {
     let mut tool = stage.tool(&node).await;
     within(tool.send(0, 0, Bytes::new())).await.unwrap();
     assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+}
+
+/// Stops time while this is held. Time that is paused goes on where everybody waits: so somebody does not, as long as
+/// anything here may take.
+fn stopped_time() -> JoinSet<()> {
+    const MANY_TURNS: usize = 5_000_000;
+    pause();
+    let mut restless = JoinSet::new();
+    restless.spawn(async {
+        for _ in 0..MANY_TURNS {
+            yield_now().await;
+        }
+    });
+    restless
+}
+
+#[tokio::test]
+async fn p10_fifteen_that_a_protocol_ends_are_waited_for_and_the_next_only_when_one_has_gone() {
+    const WAITED_FOR: usize = 15;
+    let stage = Stage::new();
+    let key = stage.key();
+    let once = protocol("echo", [V1], |_, mut messages| async move { drop(messages.next().await) });
+    let builder = stage.builder(&key, listener().await).protocol(Arc::new(once));
+    let mut node = stage.start(key, builder);
+    let mut tools = Vec::new();
+    for _ in 0..WAITED_FOR + 3 {
+        let tool = stage.tool(&node).await;
+        tools.push((node.connected().await.public_key, Some(tool)));
+    }
+    let still = stopped_time();
+    // They are told, and close nothing.
+    let told = async |tool: &mut Connection| {
+        within(tool.send(0, 0, Bytes::new())).await.unwrap();
+        assert_eq!(within(tool.next()).await, Err(SessionEnd::Remote(DisconnectReason::Quitting)));
+    };
+    for (_, tool) in &mut tools[..=WAITED_FOR] {
+        told(tool.as_mut().unwrap()).await;
+    }
+    assert_eq!(node.disconnected().await.0.public_key, tools[WAITED_FOR].0, "the first that is gone");
+    tools[0].1 = None;
+    assert_eq!(node.disconnected().await.0.public_key, tools[0].0, "it was waited for");
+    for (_, tool) in &mut tools[WAITED_FOR + 1..] {
+        told(tool.as_mut().unwrap()).await;
+    }
+    assert_eq!(node.disconnected().await.0.public_key, tools[WAITED_FOR + 2].0, "one place and no more");
+    drop(still);
 }
 
 /// What a scripted protocol is asked to do, and what it saw.
