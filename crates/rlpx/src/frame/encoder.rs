@@ -61,20 +61,22 @@ impl FrameEncoder {
     ) -> Result<(), FrameTooLong> {
         let (code, code_len) = encode_code(code);
         let start = out.len();
-        let body = start + HEADER_LEN + MAC_LEN;
+        let header_end = start.saturating_add(HEADER_LEN);
+        let body = header_end.saturating_add(MAC_LEN);
         out.resize(body, 0);
         out.extend_from_slice(code.get(..code_len).unwrap_or_default());
-        out.resize(body + code_len + max_len, 0);
-        let len = code_len + write(&mut out[body + code_len..]).min(max_len);
+        let payload = out.len();
+        out.resize(payload.saturating_add(max_len), 0);
+        let len = code_len.saturating_add(write(&mut out[payload..]).min(max_len));
         let Some(header) = header(len) else {
             out.truncate(start);
             return Err(FrameTooLong);
         };
         let (header, tag) = self.sealed_header(header);
-        out[start..start + HEADER_LEN].copy_from_slice(&header);
-        out[start + HEADER_LEN..body].copy_from_slice(&tag);
-        out.truncate(body + len);
-        out.resize(body + padded(len), 0);
+        out[start..header_end].copy_from_slice(&header);
+        out[header_end..body].copy_from_slice(&tag);
+        out.truncate(body.saturating_add(len));
+        out.resize(body.saturating_add(padded(len)), 0);
         self.seal(&mut out[body..]);
         out.extend_from_slice(&self.mac.body());
         Ok(())
@@ -121,7 +123,7 @@ impl FrameEncoder {
             (sealed, payload) = (out.len(), rest);
         }
         out.extend_from_slice(payload);
-        out.resize(start + padded(len), 0);
+        out.resize(start.saturating_add(padded(len)), 0);
         seal(self, &mut out[sealed..]);
         Ok(start)
     }
@@ -178,7 +180,7 @@ fn encode_code(code: u64) -> ([u8; MAX_CODE_LEN], usize) {
     let digits = code.to_be_bytes();
     let digits = digits.get(digits.len().saturating_sub(len)..).unwrap_or_default();
     rest.iter_mut().zip(digits).for_each(|(byte, digit)| *byte = *digit);
-    (bytes, 1 + len)
+    (bytes, len.saturating_add(1))
 }
 
 #[cfg(test)]
