@@ -165,6 +165,25 @@ fn f04_a_first_frame_over_2_kib_is_refused_by_its_header_and_its_body_not_waited
     watched.assert_unharmed();
 }
 
+#[test]
+fn f04_a_body_that_comes_with_a_header_over_2_kib_is_not_looked_at() {
+    let watched = start();
+    let answer_to = |len: usize| {
+        let mut wire = watched.dial();
+        let mut breaker = authenticated(&mut wire, BREAKER);
+        let mut frame = breaker.message(HELLO, &vec![0xc0; len]);
+        // Whoever looks at the body finds its MAC wrong, and says nothing.
+        *frame.last_mut().unwrap() ^= 1;
+        breaker.wire.write_all(&frame).unwrap();
+        breaker.parting().unwrap()
+    };
+    assert_eq!(answer_to(MAX_HELLO_LEN), None);
+    for len in [MAX_HELLO_LEN + 1, 64 * 1_024] {
+        assert_eq!(answer_to(len), Some(0x02), "{len} bytes");
+    }
+    watched.assert_unharmed();
+}
+
 /// The payload of a Hello whose key is whatever it is, at least so long.
 fn hello_of(id: &[u8], capabilities: &[(&str, u32)], len: usize) -> Vec<u8> {
     let mut list = RlpStream::new_list(5);

@@ -507,6 +507,23 @@ fn f04_a_first_frame_over_2_kib_is_refused_by_its_header() {
 }
 
 #[test]
+fn f04_of_a_body_that_comes_with_a_header_over_the_limit_nothing_is_decrypted_and_no_more_read() {
+    /// A header and its MAC.
+    const HEADER_LEN: usize = 32;
+    let now = start();
+    for len in [MAX_HELLO_LEN + 1, 1 << 20, MAX_MESSAGE_LEN - 1] {
+        let (mut end, mut peer) = greeting();
+        let frame = peer.frame(0, &vec![0xc0; len]);
+        let room = end.session.read_buf().len();
+        let memory = end.session.memory();
+        assert_eq!(end.read(now, &frame), room, "{len} bytes");
+        assert!(end.session.ingress.buffer.filled() == &frame[HEADER_LEN..room], "{len} bytes");
+        assert_eq!(end.session.memory(), memory, "{len} bytes");
+        assert_eq!(peer.disconnected(now, &mut end), DisconnectReason::ProtocolError);
+    }
+}
+
+#[test]
 fn f02_a_stream_that_ends_within_a_frame_delivers_nothing_of_it() {
     let now = start();
     let whole = Scripted::connected(now, config(&key(2)), &hello(5)).1.message(16, &[0x55; 100]);
