@@ -6,6 +6,7 @@
 mod claims;
 mod crowd;
 mod deaf;
+mod fragile;
 mod guests;
 mod half_open;
 mod handshakes;
@@ -47,6 +48,8 @@ enum Role {
         #[arg(long)]
         core: Option<usize>,
     },
+    /// Be a node whose protocol panics where a peer wants it to. Answers each line with what it has counted.
+    Fragile,
     /// Begin handshakes: those of new keys, and those whose auth was changed on its way.
     Handshakes {
         #[command(flatten)]
@@ -161,6 +164,7 @@ fn run(role: Role) -> Result<()> {
             core.map_or(Ok(()), scarcity::stay_on)?;
             Builder::new_multi_thread().enable_all().build()?.block_on(node::run(budget))
         }
+        Role::Fragile => Builder::new_multi_thread().enable_all().build()?.block_on(fragile::run()),
         Role::Handshakes { attack, valid, bad } => {
             alone(async { handshakes::run(&checked(attack)?, valid, bad).await })
         }

@@ -42,17 +42,22 @@ pub(super) async fn run(memory_budget: usize) -> Result<()> {
     println!("{}", Enode::new(key.public_key(), endpoint));
     let mut questions = questions()?;
     while questions.recv().await.is_some() {
-        let counts = server.counters();
-        println!(
-            "peers {} refusals {:?} rejects {:?} turned away {:?}",
-            server.peer_count(),
-            counts.refusals,
-            counts.rejects,
-            counts.turned_away
-        );
+        println!("{}", counts(&server));
     }
     server.shutdown().await;
     Ok(())
+}
+
+/// What a server has counted, in a line.
+pub(super) fn counts(server: &Server) -> String {
+    let counts = server.counters();
+    format!(
+        "peers {} refusals {:?} rejects {:?} turned away {:?}",
+        server.peer_count(),
+        counts.refusals,
+        counts.rejects,
+        counts.turned_away
+    )
 }
 
 fn echo_and_pour() -> Arc<dyn Protocol> {
@@ -74,7 +79,7 @@ fn echo_and_pour() -> Arc<dyn Protocol> {
 }
 
 /// The lines of standard input, read by a thread of its own.
-fn questions() -> Result<mpsc::Receiver<()>> {
+pub(super) fn questions() -> Result<mpsc::Receiver<()>> {
     let (sender, questions) = mpsc::channel(MAX_QUESTIONS);
     let read = move || {
         let lines = std::io::stdin().lines().map_while(std::result::Result::ok);

@@ -20,6 +20,10 @@ pub const ECHO: u64 = 0;
 pub const POUR: u64 = 1;
 /// Is taken and forgotten.
 pub const IGNORED: u64 = 2;
+/// Of a fragile node the task of the connection panics at this.
+pub const FATAL: u64 = POUR;
+/// And the protocol's own task at this.
+pub const FATAL_APART: u64 = IGNORED;
 /// No message of the protocol; only a [`Client`] takes it for one.
 pub const UNKNOWN: u64 = V1.message_count;
 /// Bytes of a message that is poured: several fit below what a peer may hold of its own.

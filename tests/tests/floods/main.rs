@@ -1,9 +1,10 @@
-//! A node under floods of connections: rows F03, H03, H11, H12, O05, P10, P12, P13 and S07. Node and attackers are processes of their own, honest
+//! A node under floods of connections: rows F03, H03, H11, H12, O05, P10, P12, P13, S05 and S07. Node and attackers are processes of their own, honest
 //! peers this one. An ordinary run takes seconds and small counts; the counts of the rows, and the times that pings may
 //! take, are for `--features thorough` on a machine that does nothing else.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fragile;
 mod honest;
 mod process;
 #[cfg(feature = "thorough")]

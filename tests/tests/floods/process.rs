@@ -2,15 +2,17 @@
 //! What they do is told by the program (`flood/`).
 
 #[cfg(target_os = "linux")]
-use std::{fs, process::ExitStatus, time::Duration};
+use std::fs;
 use std::{
     io::{BufRead, BufReader, Lines, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use devp2p::identity::Enode;
+use interop::eventually;
 #[cfg(target_os = "linux")]
-use interop::{eventually, sockets::longest_send_queue};
+use interop::sockets::longest_send_queue;
 #[cfg(target_os = "linux")]
 use rustix::{
     param::clock_ticks_per_second,
@@ -41,7 +43,14 @@ impl Flood {
         (node, enode)
     }
 
-    /// The same on one core, and with so much memory of its own that the system gives it.
+    /// A node whose protocol panics where a peer wants it to, and its URL.
+    pub(crate) fn fragile() -> (Self, Enode) {
+        let mut node = Self::start(&["fragile"]);
+        let enode = node.line().parse().unwrap();
+        (node, enode)
+    }
+
+    /// The same as [`Flood::node`] on one core, and with so much memory of its own that the system gives it.
     #[cfg(target_os = "linux")]
     pub(crate) fn node_in_need(budget: usize, memory: u64, core: usize) -> (Self, Enode) {
         let [budget, memory, core] = [budget as u64, memory, core as u64].map(|number| number.to_string());
@@ -82,13 +91,12 @@ impl Flood {
     }
 
     /// Gives it no more lines, with which a node ends: how it has ended, and it must within `limit`.
-    #[cfg(target_os = "linux")]
     pub(crate) fn end(mut self, limit: Duration) -> ExitStatus {
         self.input = None;
         eventually("the end of the process", limit, || Ok(self.child.try_wait()?)).unwrap()
     }
 
-    /// What a node has counted. It is alive, and nothing in it has panicked.
+    /// What a node has counted. It is alive, and nothing in it has panicked unless it is fragile.
     pub(crate) fn counts(&mut self) -> String {
         self.say();
         self.line()
