@@ -6,6 +6,7 @@
 mod heads;
 mod measures;
 mod names;
+mod profile;
 mod ranks;
 mod source;
 mod tokens;
@@ -43,6 +44,11 @@ fn nothing_is_unfinished_switched_off_or_ambient() {
 #[test]
 fn names_say_what_a_thing_is() {
     report(&names::check(&Workspace::read()));
+}
+
+#[test]
+fn s05_in_a_release_an_overflow_panics_and_a_panic_unwinds() {
+    report(&profile::check(&Workspace::read()));
 }
 
 #[test]
