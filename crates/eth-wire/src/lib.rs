@@ -87,6 +87,7 @@ pub use message::{
     Announcement, BlockHashNumber, BlockRange, EthMessage, HeadersQuery, MessageKind, Origin, Position,
     Status, TotalDifficulty,
 };
+pub use outbound::Credit;
 pub use pool::{Insert, Pool};
 pub use quota::counted_network;
 pub use reject::Reject;

@@ -7,10 +7,26 @@ use rlpx::SharedMessage;
 
 use crate::machine_config::{GOSSIP_CREDIT, MAX_OUTBOX, MAX_UNSENT_MESSAGES};
 
+/// What a link to a peer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// Bytes of messages.
+    pub len: usize,
+    /// Messages.
+    pub messages: usize,
+}
+
+impl From<usize> for Credit {
+    /// So many bytes, of as many messages as a machine sends at once ([`MAX_UNSENT_MESSAGES`]).
+    fn from(len: usize) -> Self {
+        Self { len, messages: MAX_UNSENT_MESSAGES }
+    }
+}
+
 /// The credit of one peer. An idle link takes one message of any length.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    credit: usize,
+    credit: Credit,
     unsent_bytes: usize,
     unsent_messages: usize,
     outbox: VecDeque<SharedMessage>,
@@ -19,8 +35,9 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// A link that holds `credit` bytes of messages.
-    pub(crate) fn new(credit: usize) -> Self {
+    /// An idle link.
+    pub(crate) fn new(credit: Credit) -> Self {
+        let credit = Credit { messages: credit.messages.clamp(1, MAX_UNSENT_MESSAGES), ..credit };
         Self { credit, unsent_bytes: 0, unsent_messages: 0, outbox: VecDeque::new(), held: false }
     }
 
@@ -39,8 +56,8 @@ impl Outbound {
             return None;
         }
         let len = self.outbox.front()?.payload().len();
-        let fits = self.unsent_messages < MAX_UNSENT_MESSAGES
-            && self.unsent_bytes.saturating_add(len) <= self.credit;
+        let fits = self.unsent_messages < self.credit.messages
+            && self.unsent_bytes.saturating_add(len) <= self.credit.len;
         if !fits && self.unsent_messages > 0 {
             return None;
         }
@@ -50,8 +67,8 @@ impl Outbound {
 
     /// Whether a pack of gossip may be put out now.
     pub(crate) fn takes_gossip(&self) -> bool {
-        let share = GOSSIP_CREDIT.min(self.credit / 2);
-        !self.is_backed_up() && self.unsent_bytes < share && self.unsent_messages < MAX_UNSENT_MESSAGES
+        let share = GOSSIP_CREDIT.min(self.credit.len / 2).max(1);
+        !self.is_backed_up() && self.unsent_bytes < share && self.unsent_messages < self.credit.messages
     }
 
     /// Whether a request may be put out or queued.
@@ -120,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_idle_link_takes_one_message_of_any_length_and_then_no_more_than_its_credit() {
-        let mut outbound = Outbound::new(1_000);
+        let mut outbound = Outbound::new(1_000.into());
         for len in [5_000, 400, 400, 400] {
             assert!(outbound.push(message(len)));
         }
@@ -135,7 +152,7 @@ mod tests {
 
     #[test]
     fn gossip_leaves_room_for_answers_and_waits_behind_them() {
-        let mut outbound = Outbound::new(1_000);
+        let mut outbound = Outbound::new(1_000.into());
         assert!(outbound.takes_gossip());
         outbound.push(message(100));
         assert!(!outbound.takes_gossip());
@@ -147,14 +164,14 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let mut outbound = Outbound::new(0);
+        let mut outbound = Outbound::new(0.into());
         assert_eq!((0..1_000).filter(|_| outbound.push(message(1))).count(), MAX_OUTBOX);
         assert!(!outbound.takes_request());
     }
 
     #[test]
     fn what_comes_back_waits_within_the_same_bound() {
-        let mut outbound = Outbound::new(1_000);
+        let mut outbound = Outbound::new(1_000.into());
         assert!((0..MAX_OUTBOX).all(|_| outbound.push(message(1))));
         let put_out: Vec<SharedMessage> = std::iter::from_fn(|| outbound.next_message()).collect();
         assert_eq!(put_out.len(), MAX_OUTBOX);

@@ -10,7 +10,7 @@ use identity::NodeId;
 use rlpx::PeerId;
 
 use crate::{
-    EthVersion, Hash,
+    Credit, EthVersion, Hash,
     conduct::Conduct,
     fault::PeerFault,
     gossip::queue::HashQueue,
@@ -125,7 +125,7 @@ impl Peer {
     pub(crate) fn new(
         node_id: NodeId,
         version: EthVersion,
-        credit: usize,
+        credit: Credit,
         status_deadline: Instant,
         head: Hash,
     ) -> Self {

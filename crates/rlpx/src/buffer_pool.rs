@@ -13,11 +13,11 @@ use std::{
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 
-use crate::config::{MAX_READ_CHUNK, POOL_PROBES, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN};
+use crate::config::{BufferLimits, MAX_READ_CHUNK, POOL_PROBES};
 
 /// Buffers that wait for their next use; clones share them. The default keeps nothing: every buffer is allocated and freed.
 ///
-/// Memory: at most 4 MiB in buffers of 64 KiB and 32 MiB in longer ones. Call [`BufferPool::trim`] now and then, or they
+/// Memory: at most 4 MiB in buffers of 64 KiB and 32 MiB in longer ones by default ([`BufferLimits`]). Call [`BufferPool::trim`] now and then, or they
 /// stay.
 #[derive(Clone, Debug, Default)]
 pub struct BufferPool(Option<Arc<Shelves>>);
@@ -48,9 +48,15 @@ struct Lent {
 impl BufferPool {
     /// An empty pool.
     pub fn new() -> Self {
+        Self::of(&BufferLimits::default())
+    }
+
+    /// An empty pool that keeps so much; at least a buffer of each kind.
+    pub fn of(limits: &BufferLimits) -> Self {
+        let (chunks, long_buffers) = (limits.chunks.max(1), limits.long_buffers.max(1));
         Self(Some(Arc::new(Shelves {
-            chunks: Shelf::new(POOLED_CHUNKS, POOLED_CHUNKS.saturating_mul(MAX_READ_CHUNK)),
-            long: Shelf::new(POOLED_LONG_BUFFERS, POOLED_LONG_LEN),
+            chunks: Shelf::new(chunks, chunks.saturating_mul(MAX_READ_CHUNK)),
+            long: Shelf::new(long_buffers, limits.long_len),
         })))
     }
 
@@ -203,13 +209,17 @@ mod tests {
 
     #[test]
     fn f03_the_pool_has_an_end() {
-        let pool = BufferPool::new();
-        for len in [MAX_READ_CHUNK, MAX_READ_CHUNK + 1, MIB, 16 * MIB] {
-            (0..200).for_each(|_| pool.give(buffer(len)));
-            assert!(pool.free_len() <= POOLED_CHUNKS * MAX_READ_CHUNK + POOLED_LONG_LEN);
+        for limits in
+            [BufferLimits::default(), BufferLimits { chunks: 2, long_buffers: 3, long_len: 4 * MIB }]
+        {
+            let pool = BufferPool::of(&limits);
+            for len in [MAX_READ_CHUNK, MAX_READ_CHUNK + 1, MIB, 16 * MIB] {
+                (0..200).for_each(|_| pool.give(buffer(len)));
+                assert!(pool.free_len() <= limits.chunks * MAX_READ_CHUNK + limits.long_len);
+            }
+            let all = limits.chunks * MAX_READ_CHUNK + limits.long_buffers * (MAX_READ_CHUNK + 1);
+            assert!(pool.free_len() >= all, "{}", pool.free_len());
         }
-        let all = POOLED_CHUNKS * MAX_READ_CHUNK + POOLED_LONG_BUFFERS * (MAX_READ_CHUNK + 1);
-        assert!(pool.free_len() >= all, "{}", pool.free_len());
         // Without a pool everything is freed.
         let none = BufferPool::default();
         none.give(buffer(MIB));

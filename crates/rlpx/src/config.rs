@@ -36,7 +36,7 @@ pub const MAX_HELLO_LEN: usize = 2 * 1024;
 pub const MAX_BASE_MESSAGE_LEN: usize = 1024;
 /// Longest payload of any message, in bytes (`rlpx.md`: 16 MiB, of which a 24-bit frame size carries one less).
 pub const MAX_MESSAGE_LEN: usize = 0xff_ffff;
-/// Message codes that a version of a protocol may have: many of them fit the codes there are.
+/// Message codes that a version of a protocol may have: those of all capabilities fit 64 bits.
 pub const MAX_MESSAGE_COUNT: u64 = 1 << 32;
 
 /// What one read takes at most, and what a read buffer keeps between messages, in bytes.
@@ -64,14 +64,26 @@ pub const QUIET_TIME: Duration = Duration::from_secs(2);
 /// Buffers that a silent session keeps until its next Ping, in bytes.
 pub const QUIET_LEN: usize = 4 * 1024;
 
-/// Buffers of [`MAX_READ_CHUNK`] that lie in a pool at most: 4 MiB.
-pub const POOLED_CHUNKS: usize = 64;
-/// Longer buffers that lie in a pool at most.
-pub const POOLED_LONG_BUFFERS: usize = 64;
-/// Bytes of longer buffers that lie in a pool at most: a message of the greatest length, and its payload.
-pub const POOLED_LONG_LEN: usize = 32 << 20;
 /// Buffers that are looked at for one that fits.
 pub const POOL_PROBES: usize = 8;
+/// What the system takes for a peer and has not sent, in bytes (TCP_NOTSENT_LOWAT); it would be up to 4 MiB
+/// (`net.ipv4.tcp_wmem`). Twice what waits in the session: enough to send while the task of a busy peer is not run.
+pub const MAX_UNSENT_LEN: u32 = 128 * 1024;
+/// Connections that the system completes before they are accepted; tokio's default.
+pub const BACKLOG: i32 = 1_024;
+/// Orders of the server that may wait for a connection: each of the three once, and one more. One that does not take them is cut
+/// off.
+pub const MAX_ORDERS: usize = 4;
+/// How long a server that ends waits for the file of its address book: what is left of 5 s.
+pub const STORE_WAIT: Duration = Duration::from_secs(1);
+/// Addresses of a name that are looked at for as many as are tried.
+pub const MAX_RESOLVED: usize = 16;
+/// From dialing to an open TCP connection, for a connection without a server (go-ethereum `defaultDialTimeout`).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Messages that such a connection keeps while something is sent. When they are as many, nothing more is read until they are
+/// taken.
+pub const MAX_INBOX: usize = 64;
+
 /// How often what was not needed is freed from the pool of a server.
 pub const POOL_TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -123,8 +135,8 @@ impl Default for Timeouts {
 /// What one peer may do and hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// What it may hold without a share of [`Limits::memory_budget`](crate::Limits::memory_budget), in bytes. Default: 128 KiB, enough for any announcement and any
-    /// transaction that pools take.
+    /// What it may hold without a share of [`Limits::memory_budget`](crate::Limits::memory_budget), in bytes. Default: 128 KiB,
+    /// enough for any announcement and any transaction that pools take.
     pub free_len: usize,
     /// What it has to bring while it is read in a shortage of memory, in bytes: within [`Self::shortage_pace`]. Default: 512 KiB.
     pub shortage_step: usize,
@@ -172,6 +184,23 @@ impl SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+/// What lies ready to be read into and written from, and belongs to no peer: see [`BufferPool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferLimits {
+    /// Buffers of 64 KiB ([`MAX_READ_CHUNK`]). Default: 64, 4 MiB.
+    pub chunks: usize,
+    /// Longer buffers. Default: 64.
+    pub long_buffers: usize,
+    /// Bytes of longer buffers. Default: 32 MiB, a message of the greatest length and its payload.
+    pub long_len: usize,
+}
+
+impl Default for BufferLimits {
+    fn default() -> Self {
+        Self { chunks: 64, long_buffers: 64, long_len: 32 << 20 }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::{
     address_book::MAX_BOOK_ENTRIES,
-    config::{BUDGET_RESERVE, MAX_READ_CHUNK, Timeouts},
-    limits::Limits,
+    config::{BUDGET_RESERVE, BufferLimits, MAX_RESOLVED, SessionLimits, Timeouts},
+    limits::{AdmissionLimits, BookLimits, DialLimits, Limits, ListLimits, ProtocolLimits, QueueLimits},
     server_config::{MIN_RATE, RateLimits, ServerConfig, Slots},
 };
 
@@ -82,6 +82,14 @@ pub enum Contradiction {
         /// Which wait.
         setting: &'static str,
     },
+    /// A time that no clock could tell the end of.
+    #[error("{setting} is {found:?}: give it at most ten years")]
+    TooLong {
+        /// Which wait.
+        setting: &'static str,
+        /// What it is.
+        found: Duration,
+    },
     /// A budget that one long message does not fit.
     #[error(
         "limits.memory_budget is {found} bytes: give it at least {BUDGET_RESERVE}, for one long message and its payload"
@@ -103,7 +111,7 @@ pub enum Contradiction {
         most: usize,
     },
     /// An interval whose shortest is over its longest.
-    #[error("times.{shorter} is {from:?} and times.{longer} is {to:?}: lower the one, or raise the other")]
+    #[error("{shorter} is {from:?} and {longer} is {to:?}: lower the one, or raise the other")]
     Interval {
         /// What should be shorter.
         shorter: &'static str,
@@ -168,21 +176,40 @@ impl ServerConfig {
 
     fn check_times(&self) -> Result<(), Contradiction> {
         let (times, rotation) = (&self.times, &self.times.rotation);
-        let intervals = [
-            ("redial.first", times.redial.first, "redial.max", times.redial.max),
-            ("static_redial.first", times.static_redial.first, "static_redial.max", times.static_redial.max),
-            ("shortage.first", times.shortage.first, "shortage.max", times.shortage.max),
-            ("rotation.min_interval", rotation.min_interval, "rotation.max_interval", rotation.max_interval),
-        ];
-        if let Some((shorter, from, longer, to)) = intervals.into_iter().find(|(_, from, _, to)| from > to) {
-            return Err(Contradiction::Interval { shorter, from, longer, to });
-        }
+        let held = times.hold.greeting.saturating_add(times.hold.entry);
+        in_order(&[
+            ("times.redial.first", times.redial.first, "times.redial.max", times.redial.max),
+            (
+                "times.static_redial.first",
+                times.static_redial.first,
+                "times.static_redial.max",
+                times.static_redial.max,
+            ),
+            ("times.shortage.first", times.shortage.first, "times.shortage.max", times.shortage.max),
+            (
+                "times.rotation.min_interval",
+                rotation.min_interval,
+                "times.rotation.max_interval",
+                rotation.max_interval,
+            ),
+            ("times.hold in all", held, "timeouts.handshake", self.timeouts.handshake),
+        ])?;
         some_time(&[
             ("times.connect", times.connect),
             ("times.protocol_stall", times.protocol_stall),
             ("times.shutdown", times.shutdown),
             ("times.redial.first", times.redial.first),
+            ("times.redial.max", times.redial.max),
             ("times.static_redial.first", times.static_redial.first),
+            ("times.static_redial.max", times.static_redial.max),
+            ("times.shortage.first", times.shortage.first),
+            ("times.shortage.max", times.shortage.max),
+            ("times.unsuitable", times.unsuitable),
+            ("times.ban", times.ban),
+            ("times.rotation.min_interval", rotation.min_interval),
+            ("times.rotation.max_interval", rotation.max_interval),
+            ("times.book.stable", times.book.stable),
+            ("times.book.store", times.book.store),
         ])
     }
 }
@@ -190,90 +217,180 @@ impl ServerConfig {
 /// The most of anything that is counted one by one.
 const MAX_COUNT: usize = 1 << 20;
 
+/// The least bytes of what is to keep a connection going.
+const MIN_LEN: usize = 64 * 1024;
+
 /// The most bytes, but of the budget for all.
 const MAX_LEN: usize = 1 << 30;
+
+/// The most bytes that one who was told to go may have thrown away.
+const MAX_LINGER_LEN: usize = 16 << 20;
 
 /// The most events that may wait: room for them is taken at the start.
 const MAX_EVENTS: usize = 1 << 16;
 
+/// The most strikes: each is remembered with its time.
+const MAX_STRIKES: usize = 64;
+
+/// The fewest addresses whose dials are remembered: more than [`DialLimits::per_site`](crate::DialLimits::per_site) can be.
+const MIN_DIALED_ADDRESSES: usize = 256;
+
+/// The longest time, ten years: moments much further off are none that a clock can name.
+const MAX_TIME: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
+
 impl Limits {
-    /// Looks for limits under which nothing works.
+    /// Looks for limits under which nothing works, or more is kept than can be.
     ///
     /// # Errors
     /// The first [`Contradiction`].
     pub fn check(&self) -> Result<(), Contradiction> {
-        if self.memory_budget < BUDGET_RESERVE {
-            return Err(Contradiction::MemoryTooLow { found: self.memory_budget });
+        let Self { memory_budget, admission, dials, lists, book, protocols, queues, sessions, buffers } =
+            self;
+        if *memory_budget < BUDGET_RESERVE {
+            return Err(Contradiction::MemoryTooLow { found: *memory_budget });
         }
-        self.lengths()?;
-        self.counts()?;
-        let Self { dials, sessions, .. } = self;
-        some_time(&[
-            ("limits.dials.site_window", dials.site_window),
-            ("limits.dials.candidate_window", dials.candidate_window),
-            ("limits.sessions.shortage_pace", sessions.shortage_pace),
-            ("limits.sessions.late_wait", sessions.late_wait),
+        admission.check()?;
+        dials.check()?;
+        lists.check()?;
+        let BookLimits { entries, entries_per_site, failures } = *book;
+        within(1, MAX_BOOK_ENTRIES, &[("book.entries", entries)])?;
+        counts(&[("book.entries_per_site", entries_per_site), ("book.failures", failures as usize)])?;
+        protocols.check()?;
+        let QueueLimits { events, commands, reports, accepted } = *queues;
+        within(1, MAX_EVENTS, &[("queues.events", events)])?;
+        counts(&[("queues.commands", commands), ("queues.reports", reports), ("queues.accepted", accepted)])?;
+        sessions.check()?;
+        let BufferLimits { chunks, long_buffers, long_len } = *buffers;
+        lengths(&[("buffers.long_len", long_len)])?;
+        counts(&[("buffers.chunks", chunks), ("buffers.long_buffers", long_buffers)])
+    }
+}
+
+impl AdmissionLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self { throttled_hosts, half_open_per_site, examined, newcomers, .. } = *self;
+        let Self { newcomers_per_site, newcomers_per_node, graceful_closers, .. } = *self;
+        counts(&[
+            ("admission.throttled_hosts", throttled_hosts),
+            ("admission.half_open_per_site", half_open_per_site),
+            ("admission.examined", examined),
+            ("admission.newcomers", newcomers),
+            ("admission.newcomers_per_site", newcomers_per_site),
+            ("admission.newcomers_per_node", newcomers_per_node),
+            ("admission.graceful_closers", graceful_closers),
         ])
     }
+}
 
-    fn lengths(&self) -> Result<(), Contradiction> {
-        let Self { protocols, sessions, .. } = self;
-        within(MAX_READ_CHUNK, MAX_LEN, &[("sessions.free_len", sessions.free_len)])?;
-        within(
-            1,
-            MAX_LEN,
-            &[
-                ("protocols.queued_len", protocols.queued_len),
-                ("protocols.waiting_len", protocols.waiting_len),
-                ("sessions.shortage_step", sessions.shortage_step),
-                ("sessions.inflation_per_second", sessions.inflation_per_second),
-                ("sessions.inflation_burst", sessions.inflation_burst),
-                ("sessions.frame_bytes_per_second", sessions.frame_bytes_per_second),
-                ("sessions.linger_len", sessions.linger_len),
-            ],
-        )
+impl DialLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self {
+            addresses,
+            per_site,
+            site_window,
+            candidates,
+            candidate_window,
+            redial_records,
+            dialed_addresses,
+            redial_memory,
+            stable_session,
+        } = *self;
+        within(1, MAX_RESOLVED, &[("dials.addresses", addresses)])?;
+        within(MIN_DIALED_ADDRESSES, MAX_COUNT, &[("dials.dialed_addresses", dialed_addresses)])?;
+        counts(&[
+            ("dials.per_site", per_site.into()),
+            ("dials.candidates", candidates),
+            ("dials.redial_records", redial_records),
+        ])?;
+        some_time(&[
+            ("limits.dials.site_window", site_window),
+            ("limits.dials.candidate_window", candidate_window),
+            ("limits.dials.redial_memory", redial_memory),
+            ("limits.dials.stable_session", stable_session),
+        ])
     }
+}
 
-    fn counts(&self) -> Result<(), Contradiction> {
-        let Self { admission, dials, lists, book, protocols, queues, sessions, .. } = self;
-        within(1, MAX_BOOK_ENTRIES, &[("book.entries", book.entries)])?;
-        within(1, MAX_EVENTS, &[("queues.events", queues.events)])?;
-        within(
-            1,
-            MAX_COUNT,
-            &[
-                ("admission.throttled_hosts", admission.throttled_hosts),
-                ("admission.half_open_per_site", admission.half_open_per_site),
-                ("admission.examined", admission.examined),
-                ("admission.newcomers", admission.newcomers),
-                ("admission.newcomers_per_site", admission.newcomers_per_site),
-                ("admission.newcomers_per_node", admission.newcomers_per_node),
-                ("admission.graceful_closers", admission.graceful_closers),
-                ("dials.addresses", dials.addresses),
-                ("dials.per_site", dials.per_site.into()),
-                ("dials.candidates", dials.candidates),
-                ("dials.redial_records", dials.redial_records),
-                ("dials.dialed_addresses", dials.dialed_addresses),
-                ("lists.static_peers", lists.static_peers),
-                ("lists.trusted", lists.trusted),
-                ("lists.bans", lists.bans),
-                ("lists.reported", lists.reported),
-                ("lists.strikes", lists.strikes),
-                ("lists.peers_per_protected", lists.peers_per_protected),
-                ("book.entries_per_site", book.entries_per_site),
-                ("book.failures", book.failures as usize),
-                ("protocols.queued_messages", protocols.queued_messages),
-                ("protocols.waiting_messages", protocols.waiting_messages),
-                ("protocols.turn_messages", protocols.turn_messages),
-                ("queues.commands", queues.commands),
-                ("queues.reports", queues.reports),
-                ("queues.accepted", queues.accepted),
-                ("sessions.free_inflation", sessions.free_inflation),
-                ("sessions.reserved_messages", sessions.reserved_messages as usize),
-                ("sessions.ping_burst", sessions.ping_burst as usize),
-            ],
-        )
+impl ListLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self {
+            static_peers,
+            trusted,
+            bans,
+            longest_ban,
+            reported,
+            report_memory,
+            strikes,
+            peers_per_protected,
+        } = *self;
+        within(1, MAX_STRIKES, &[("lists.strikes", strikes)])?;
+        counts(&[
+            ("lists.static_peers", static_peers),
+            ("lists.trusted", trusted),
+            ("lists.bans", bans),
+            ("lists.reported", reported),
+            ("lists.peers_per_protected", peers_per_protected),
+        ])?;
+        some_time(&[("limits.lists.longest_ban", longest_ban), ("limits.lists.report_memory", report_memory)])
     }
+}
+
+impl ProtocolLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self { queued_messages, queued_len, waiting_messages, waiting_len, turn_messages, grace } = *self;
+        lengths(&[("protocols.queued_len", queued_len), ("protocols.waiting_len", waiting_len)])?;
+        counts(&[
+            ("protocols.queued_messages", queued_messages),
+            ("protocols.waiting_messages", waiting_messages),
+            ("protocols.turn_messages", turn_messages),
+        ])?;
+        some_time(&[("limits.protocols.grace", grace)])
+    }
+}
+
+impl SessionLimits {
+    fn check(&self) -> Result<(), Contradiction> {
+        let Self {
+            free_len,
+            shortage_step,
+            shortage_pace,
+            late_wait,
+            free_inflation,
+            inflation_per_second,
+            inflation_burst,
+            frame_bytes_per_second,
+            reserved_messages,
+            ping_burst,
+            ping_refill,
+            linger_len,
+        } = *self;
+        lengths(&[
+            ("sessions.free_len", free_len),
+            ("sessions.shortage_step", shortage_step),
+            ("sessions.inflation_per_second", inflation_per_second),
+            ("sessions.inflation_burst", inflation_burst),
+        ])?;
+        within(1, MAX_LEN, &[("sessions.frame_bytes_per_second", frame_bytes_per_second)])?;
+        within(1, MAX_LINGER_LEN, &[("sessions.linger_len", linger_len)])?;
+        counts(&[
+            ("sessions.free_inflation", free_inflation),
+            ("sessions.reserved_messages", reserved_messages as usize),
+            ("sessions.ping_burst", ping_burst as usize),
+        ])?;
+        some_time(&[
+            ("limits.sessions.shortage_pace", shortage_pace),
+            ("limits.sessions.late_wait", late_wait),
+            ("limits.sessions.ping_refill", ping_refill),
+        ])
+    }
+}
+
+fn counts(limits: &[(&'static str, usize)]) -> Result<(), Contradiction> {
+    within(1, MAX_COUNT, limits)
+}
+
+fn lengths(limits: &[(&'static str, usize)]) -> Result<(), Contradiction> {
+    within(MIN_LEN, MAX_LEN, limits)
 }
 
 fn within(least: usize, most: usize, limits: &[(&'static str, usize)]) -> Result<(), Contradiction> {
@@ -296,13 +413,28 @@ impl Timeouts {
             ("timeouts.write", write),
             ("timeouts.ping", ping),
             ("timeouts.disconnect", disconnect),
-        ])
+        ])?;
+        // A peer that sends nothing but Pongs is alive.
+        in_order(&[("timeouts.ping", ping, "timeouts.read", read)])
+    }
+}
+
+/// A name and a time, and another that is to be no shorter.
+type Pair = (&'static str, Duration, &'static str, Duration);
+
+fn in_order(pairs: &[Pair]) -> Result<(), Contradiction> {
+    match pairs.iter().find(|(_, from, _, to)| from > to) {
+        Some((shorter, from, longer, to)) => {
+            Err(Contradiction::Interval { shorter, from: *from, longer, to: *to })
+        }
+        None => Ok(()),
     }
 }
 
 fn some_time(waits: &[(&'static str, Duration)]) -> Result<(), Contradiction> {
-    match waits.iter().find(|(_, wait)| wait.is_zero()) {
-        Some((setting, _)) => Err(Contradiction::NoTime { setting }),
+    match waits.iter().find(|(_, wait)| wait.is_zero() || *wait > MAX_TIME) {
+        Some((setting, wait)) if wait.is_zero() => Err(Contradiction::NoTime { setting }),
+        Some((setting, found)) => Err(Contradiction::TooLong { setting, found: *found }),
         None => Ok(()),
     }
 }
@@ -422,6 +554,25 @@ mod tests {
         let limits = budget(BUDGET_RESERVE - 1);
         assert_eq!(ServerConfig { limits, ..config() }.check(true, true), too_low);
         assert_eq!(budget(BUDGET_RESERVE).check(), Ok(()));
+        let mut restless = config();
+        restless.times.rotation = RotationTimes {
+            min_interval: Duration::ZERO,
+            max_interval: Duration::ZERO,
+            ..RotationTimes::default()
+        };
+        let no_time = Err(Contradiction::NoTime { setting: "times.rotation.min_interval" });
+        assert_eq!(restless.check(true, true), no_time);
+        let mut held = config();
+        held.timeouts.handshake = Duration::from_secs(3);
+        assert_eq!(
+            held.check(true, true).unwrap_err().to_string(),
+            "times.hold in all is 4s and timeouts.handshake is 3s: lower the one, or raise the other"
+        );
+        let timeouts = Timeouts { ping: Duration::from_secs(31), ..Timeouts::default() };
+        assert_eq!(
+            timeouts.check().unwrap_err().to_string(),
+            "timeouts.ping is 31s and timeouts.read is 30s: lower the one, or raise the other"
+        );
         let timeouts = Timeouts { read: Duration::ZERO, ..Timeouts::default() };
         assert_eq!(timeouts.check(), Err(Contradiction::NoTime { setting: "timeouts.read" }));
         assert_eq!(Timeouts::default().check(), Ok(()));
@@ -450,6 +601,14 @@ mod tests {
         assert_eq!(
             said(|limits| limits.dials.site_window = Duration::ZERO),
             "limits.dials.site_window is 0, in which nothing can be done: give it some time"
+        );
+        assert_eq!(
+            said(|limits| limits.dials.addresses = 17),
+            "limits.dials.addresses is 17: give it at least 1 and at most 16"
+        );
+        assert_eq!(
+            said(|limits| limits.lists.longest_ban = Duration::MAX),
+            format!("limits.lists.longest_ban is {:?}: give it at most ten years", Duration::MAX)
         );
     }
 

@@ -110,7 +110,7 @@ pub(crate) struct Dialer {
     statics: BTreeMap<NodeId, StaticPeer>,
     redials: Expiring<NodeId, Redial>,
     hosts: Expiring<Prefix>,
-    // Two keys a site, each taken by one dial.
+    // As many keys a site as it may be dialed, each taken by one dial.
     sites: Expiring<(Prefix, u8)>,
     window: Option<(Instant, usize)>,
     families: FamilyHistory,
@@ -306,7 +306,8 @@ impl Dialer {
     pub(crate) fn note_look(&mut self, now: Instant, has_dialed: bool) {
         if let Some(known) = &mut self.known {
             // After one that led to no dial until a site may be dialed again.
-            known.next_look = later(now, if has_dialed { LOOK_INTERVAL } else { self.limits.site_window });
+            let pause = if has_dialed { LOOK_INTERVAL } else { self.limits.site_window.max(LOOK_INTERVAL) };
+            known.next_look = later(now, pause);
         }
     }
 

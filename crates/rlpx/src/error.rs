@@ -117,7 +117,7 @@ pub enum Wait {
     Write,
     /// Memory for a large frame, in a shortage that began before it.
     Memory,
-    /// The peer to bring 256 KiB/s while others wait for memory.
+    /// The peer to bring enough while others wait for memory ([`SessionLimits::shortage_step`](crate::SessionLimits::shortage_step)).
     Pace,
 }
 

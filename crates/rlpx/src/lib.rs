@@ -169,7 +169,7 @@ pub use capability::{
     BASE_MESSAGE_COUNT, Capability, CapabilityName, CapabilityNameError, SharedCapability,
     shared_capabilities,
 };
-pub use config::{LocalCapability, MAX_MESSAGE_COUNT, SessionConfig, SessionLimits, Timeouts};
+pub use config::{BufferLimits, LocalCapability, MAX_MESSAGE_COUNT, SessionConfig, SessionLimits, Timeouts};
 pub use error::{
     DecodeError, Fault, HandshakeError, Incompatibility, Misbehaviour, SessionEnd, SessionError, Wait, What,
 };

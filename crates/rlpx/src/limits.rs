@@ -1,17 +1,19 @@
 //! Every limit that an owner may set, by what it bounds, each with its default; times and slots are `server_config`'s. What
-//! cannot be set is named below: the protocol fixes it, or the buffers rest on it (`config`).
+//! cannot be set is named below: the protocol fixes it, or others rest on it (`config`). Port mapping has limits of its own
+//! (`nat`).
 
 use std::time::Duration;
 
-use crate::config::SessionLimits;
+pub use crate::config::{BufferLimits, SessionLimits};
 
 /// The address book's file.
 pub use crate::address_book::{MAX_BOOK_ADDRESSES, MAX_BOOK_ENTRIES, MAX_ENTRY_LEN};
-/// Messages by what the protocol fixes, buffers, and the least that a budget of memory may be.
+/// Messages by what the protocol fixes, buffers of a connection, what its task and the system may hold back, connections
+/// without a server, and the least that a budget of memory may be.
 pub use crate::config::{
-    BUDGET_RESERVE, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_MESSAGE_COUNT, MAX_MESSAGE_LEN, MAX_READ_CHUNK,
-    MAX_WRITE_KEPT, MIN_READ_CHUNK, POOLED_CHUNKS, POOLED_LONG_BUFFERS, POOLED_LONG_LEN, QUIET_LEN,
-    QUIET_TIME, SEAL_APART_LEN, WRITE_HIGH_WATER,
+    BACKLOG, BUDGET_RESERVE, CONNECT_TIMEOUT, MAX_BASE_MESSAGE_LEN, MAX_HELLO_LEN, MAX_INBOX,
+    MAX_MESSAGE_COUNT, MAX_MESSAGE_LEN, MAX_ORDERS, MAX_READ_CHUNK, MAX_RESOLVED, MAX_UNSENT_LEN,
+    MAX_WRITE_KEPT, MIN_READ_CHUNK, QUIET_LEN, QUIET_TIME, SEAL_APART_LEN, STORE_WAIT, WRITE_HIGH_WATER,
 };
 /// Hello, races of addresses, what an owner brings, and what is told and counted.
 pub use crate::{
@@ -22,7 +24,8 @@ pub use crate::{
     tally::MAX_COUNTED_CODES,
 };
 
-/// Every limit of a server that is neither a time nor a slot for peers. Each is at least 1.
+/// Every limit of a server but slots for peers, rates, and times that stand by themselves. What they may be at least and
+/// at most, [`Limits::check`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// What all peers together may hold, in bytes, beyond [`SessionLimits::free_len`] each. Trusted and static ones too; at
@@ -42,6 +45,8 @@ pub struct Limits {
     pub queues: QueueLimits,
     /// What each peer may do and hold.
     pub sessions: SessionLimits,
+    /// Buffers that lie ready.
+    pub buffers: BufferLimits,
 }
 
 /// Limits on connections that come in and are no peers yet, and on those that end. How many may be pending is
@@ -63,14 +68,16 @@ pub struct AdmissionLimits {
     /// The same, of those that say to be one node. Anybody may say so, which must not close the node's own at once.
     /// Default: 16.
     pub newcomers_per_node: usize,
-    /// Connections that are being told why they end. Further ones are closed without a word. Default: 15.
+    /// Connections that the server is telling why they end; further ones are closed without a word. And as many that broke a
+    /// rule, whose ends are waited for; further ones are told and not waited for. Default: 15.
     pub graceful_closers: usize,
 }
 
 /// Limits on dials. How many may be under way is [`ServerConfig::max_dials`](crate::ServerConfig::max_dials).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialLimits {
-    /// Addresses of one name that are tried in one dial; a host has one of each family, or a few. Default: 4.
+    /// Addresses of one name that are tried in one dial, at most [`MAX_RESOLVED`]; a host has one of each family, or a few.
+    /// Default: 4.
     pub addresses: usize,
     /// Dials to one site (/24, /48) within [`Self::site_window`], so that planted records make no flooder of us. Default: 2.
     pub per_site: u8,
@@ -117,7 +124,7 @@ pub struct ListLimits {
 /// Limits on the address book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookLimits {
-    /// Nodes in it. When full, the one with the lowest score makes room for one with a higher score, and for no other. At most
+    /// Nodes in it; of a file with more, the best stay. When full, the one with the lowest score makes room for one with a higher score, and for no other. At most
     /// [`MAX_BOOK_ENTRIES`]. Default: that, 1,024.
     pub entries: usize,
     /// Nodes of one site (/24, /48) in it: whoever has one network is one party. As above, among those of the site. Default: 4.
@@ -148,7 +155,7 @@ pub struct ProtocolLimits {
 /// How much may wait between the server, its connections and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Events that an owner may be behind; then it is told how many it has missed. Default: 1,024.
+    /// Events that an owner may be behind, rounded up to a power of two; then it is told how many it has missed. Default: 1,024.
     pub events: usize,
     /// Commands that may wait for the server; the owner waits with further ones. Default: 64.
     pub commands: usize,
@@ -169,6 +176,7 @@ impl Default for Limits {
             protocols: ProtocolLimits::default(),
             queues: QueueLimits::default(),
             sessions: SessionLimits::default(),
+            buffers: BufferLimits::default(),
         }
     }
 }
@@ -256,7 +264,8 @@ mod tests {
         let (mut docs, mut count) = (String::new(), 0);
         let config = include_str!("config.rs");
         let (_, sessions) = config.split_once("pub struct SessionLimits {").expect("it stands there");
-        let (sessions, _) = sessions.split_once("\n}").expect("it ends");
+        let (sessions, _) =
+            sessions.split_once("/// What all sessions of a node").expect("it stands there too");
         for line in include_str!("limits.rs").lines().chain(sessions.lines()).map(str::trim) {
             match line.strip_prefix("pub ").filter(|field| field.ends_with(',') && field.contains(": ")) {
                 Some(field) if !field.ends_with("Limits,") => {

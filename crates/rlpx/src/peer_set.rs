@@ -47,7 +47,7 @@ pub(crate) enum Stage {
     Established,
     /// Told to end.
     Closing {
-        /// With a Disconnect, which takes up to a second.
+        /// With a Disconnect, which takes some time to be written and read.
         gracefully: bool,
     },
 }

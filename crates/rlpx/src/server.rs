@@ -87,7 +87,7 @@ pub enum CommandError {
     #[error("a node without a TCP port cannot be dialed")]
     NoPort,
     /// The list is full.
-    #[error("no room: the list of static or trusted peers is as long as it may be")]
+    #[error("no room: static or trusted peers are as many as limits.lists allows: remove some, or raise it")]
     Full,
     /// The server has shut down.
     #[error("the server has shut down")]
@@ -191,8 +191,8 @@ impl Server {
         self.peers.len()
     }
 
-    /// How many nodes and addresses are remembered for throttles, redials, bans and reports. Never over a few named
-    /// thousands.
+    /// How many nodes and addresses are remembered for throttles, redials, bans and reports. Never over the
+    /// limits of [`Limits`](crate::Limits).
     pub fn record_count(&self) -> usize {
         self.dialer.record_count() + self.throttle.len() + self.bans.len() + self.standings.len()
     }

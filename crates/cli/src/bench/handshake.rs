@@ -1,7 +1,7 @@
-//! Rows `handshake.pair` and `handshake.pair.own`: two new sessions until both may send messages, their Hellos included.
+//! Rows `handshake.pair` and `handshake.pair.three`: two new sessions until both may send messages, their Hellos included.
 //!
-//! The floor is work on the curve alone, without envelopes, secrets and Hello: of the one row the least that a pair takes
-//! whose recipient seals ack with a key of its own, of the other what these sessions take.
+//! The floor is work on the curve alone, without envelopes, secrets and Hello: of the one row what these sessions ask for, of
+//! the other what a pair does whose recipient seals ack with a third key, as other clients have it.
 
 use std::hint::black_box;
 
@@ -15,9 +15,9 @@ use super::{
 const TURN: usize = 8;
 /// An ephemeral key of each end; at each end static keys, the two envelopes and ephemeral keys agreed on; and the auth
 /// signed, and its signer recovered.
-const OWN_WORK: CurveWork = CurveWork { generations: 2, agreements: 8, signatures: 1, recoveries: 1 };
+const WORK: CurveWork = CurveWork { generations: 2, agreements: 8, signatures: 1, recoveries: 1 };
 /// The same and a key that seals ack.
-const USUAL_WORK: CurveWork = CurveWork { generations: 3, ..OWN_WORK };
+const WORK_WITH_THREE_KEYS: CurveWork = CurveWork { generations: 3, ..WORK };
 
 pub(super) struct Handshakes {
     ends: Ends,
@@ -26,14 +26,14 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
-    /// Against the work of a pair as handshakes usually go.
-    pub(super) fn usual() -> Result<Self, String> {
-        Self::start(&USUAL_WORK)
-    }
-
     /// Against the work that is done.
     pub(super) fn own() -> Result<Self, String> {
-        Self::start(&OWN_WORK)
+        Self::start(&WORK)
+    }
+
+    /// Against the work of a pair with a third key.
+    pub(super) fn beside_three_keys() -> Result<Self, String> {
+        Self::start(&WORK_WITH_THREE_KEYS)
     }
 
     fn start(work: &'static CurveWork) -> Result<Self, String> {

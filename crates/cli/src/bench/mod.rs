@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_pattern_is_a_part_of_a_name_with_stars_for_anything() {
         for (pattern, count) in [
-            ("*", 22),
+            ("*", 23),
             ("frame", 10),
             ("frame.*.plain", 4),
             ("64B*snappy", 1),

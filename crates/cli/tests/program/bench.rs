@@ -34,7 +34,7 @@ fn the_other_families_run_too() {
         ("tcp.64KiB", "ns/message"),
         ("batch_100", "ns/peer"),
         ("side_by_side", "ns/peer"),
-        ("handshake.pair.own", "ns/handshake"),
+        ("handshake.pair.three", "ns/handshake"),
         ("handshake.accept", "ns/handshake"),
         ("ping_pong", "ns/ping"),
         ("reject_junk", "ns/datagram"),

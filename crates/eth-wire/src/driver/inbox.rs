@@ -13,9 +13,6 @@ use tokio::sync::Notify;
 
 use crate::{BackendAnswer, BackendTicket, EthVersion, Incoming, MessageError};
 
-/// Messages of one peer that are handled before it is another's turn.
-const TURN_MESSAGES: usize = 16;
-
 /// A peer that has come.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -44,8 +41,7 @@ struct PeerQueue {
     sent_len: usize,
     messages: VecDeque<(Read, usize)>,
     len: usize,
-    /// How many messages, and bytes of them, may wait.
-    size: (usize, usize),
+    limits: ProtocolLimits,
     /// Tells rlpx of `len`: what waits here counts against its budget of memory.
     held: Option<Held>,
     is_closed: bool,
@@ -196,14 +192,13 @@ impl Inbox {
 impl PeerQueue {
     /// For who has arrived; None in tests.
     fn new(arrival: Option<&Arrival>) -> Self {
-        let limits = arrival.map_or(&ProtocolLimits::DEFAULT, |arrival| arrival.link.limits());
         Self {
             arrival: None,
             sent_messages: 0,
             sent_len: 0,
             messages: VecDeque::new(),
             len: 0,
-            size: (limits.waiting_messages, limits.waiting_len),
+            limits: arrival.map_or(ProtocolLimits::DEFAULT, |arrival| arrival.link.limits().clone()),
             held: arrival.map(|arrival| arrival.link.held()),
             is_closed: false,
             is_paused: false,
@@ -213,8 +208,8 @@ impl PeerQueue {
     }
 
     fn has_room(&self) -> bool {
-        let (max_messages, max_len) = self.size;
-        self.messages.is_empty() || (self.messages.len() < max_messages && self.len < max_len)
+        let ProtocolLimits { waiting_messages, waiting_len, .. } = self.limits;
+        self.messages.is_empty() || (self.messages.len() < waiting_messages && self.len < waiting_len)
     }
 
     /// Whether memory may be held for more than one message.
@@ -238,7 +233,7 @@ impl PeerQueue {
     }
 
     fn take(&mut self) -> Turn {
-        let count = if self.is_paused { 0 } else { TURN_MESSAGES.min(self.messages.len()) };
+        let count = if self.is_paused { 0 } else { self.limits.turn_messages.min(self.messages.len()) };
         let taken: Vec<(Read, usize)> = self.messages.drain(..count).collect();
         self.set_len(self.len.saturating_sub(taken.iter().map(|(_, len)| len).sum()));
         Turn {

@@ -17,8 +17,8 @@ use super::{
     inbox::{Inbox, Turn},
 };
 use crate::{
-    Block, CommandId, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Position, Reply, Request, RequestError,
-    TotalDifficulty, Transaction, counted_network,
+    Block, CommandId, Credit, Eth, EthEvent, EthPeerInfo, Hash, Head, Output, Position, Reply, Request,
+    RequestError, TotalDifficulty, Transaction, counted_network,
 };
 
 /// Turns and commands that are taken before other tasks may run.
@@ -127,7 +127,8 @@ impl Task {
         if let Some(arrival) = turn.arrival {
             let network = counted_network(self.address_policy, arrival.info.remote_addr.ip());
             // What `rlpx` lets wait for one peer.
-            let credit = arrival.link.limits().queued_len;
+            let limits = arrival.link.limits();
+            let credit = Credit { len: limits.queued_len, messages: limits.queued_messages };
             self.links.insert(peer, arrival.link);
             self.machine.handle_connected(now, peer, arrival.info.node_id, arrival.version, network, credit);
             self.act(now);

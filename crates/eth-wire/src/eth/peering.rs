@@ -6,7 +6,7 @@ use rlpx::PeerId;
 
 use super::{Eth, EthEvent, Output, PeerFault};
 use crate::{
-    BlockHashNumber, EthMessage, EthVersion, Head, Position, Reject, Status,
+    BlockHashNumber, Credit, EthMessage, EthVersion, Head, Position, Reject, Status,
     gossip::announce::shared,
     machine_config::{BLOCK_RANGE_INTERVAL, BLOCK_RANGE_STEP, REFUSAL_WAIT},
     message::BlockRange,
@@ -15,7 +15,8 @@ use crate::{
 
 impl Eth {
     /// A peer that speaks `version` has connected. Our Status goes out at once. `network` is the network that limits are
-    /// counted for, None where they are not; `credit` how many bytes of messages the link to it holds.
+    /// counted for, None where they are not; `credit` what the link to it holds, as
+    /// [`Credit`] or in bytes alone.
     pub fn handle_connected(
         &mut self,
         now: Now,
@@ -23,10 +24,13 @@ impl Eth {
         node_id: NodeId,
         version: EthVersion,
         network: Option<Prefix>,
-        credit: usize,
+        credit: impl Into<Credit>,
     ) {
         let deadline = now.instant.checked_add(self.times.status).unwrap_or(now.instant);
-        if !self.peers.insert(id, Peer::new(node_id, version, credit, deadline, self.chain.head().hash)) {
+        if !self
+            .peers
+            .insert(id, Peer::new(node_id, version, credit.into(), deadline, self.chain.head().hash))
+        {
             return;
         }
         self.quotas.connected(now, id, network);

@@ -213,6 +213,24 @@ fn one_site_has_four_places_and_the_local_network_as_many_as_there_are() {
 }
 
 #[test]
+fn a_book_is_as_long_and_as_patient_as_the_owner_says() {
+    let now = start();
+    let limits = BookLimits { entries: 2, entries_per_site: 1, failures: 1 };
+    let mut book = AddressBook::new(now, vec![], (BookTimes::default(), limits), AddressPolicy::default());
+    let of_site = |host| vec![SocketAddr::from(([77, 1, 1, host], 30_303))];
+    serve_at(&mut book, now, 1, of_site(1), MINUTE);
+    serve_at(&mut book, now, 2, of_site(2), MINUTE);
+    assert_eq!(book.len(), 1);
+    for number in 3..9 {
+        serve(&mut book, now, number, MINUTE);
+    }
+    assert_eq!(book.len(), 2);
+    book.handle_reached(now);
+    book.handle_parting(now, id(1), Service::Failed);
+    assert_eq!(book.len(), 1);
+}
+
+#[test]
 fn writes_are_batched_and_one_at_a_time_and_a_failed_one_is_made_good() {
     let now = start();
     let mut book = empty(now);

@@ -189,7 +189,7 @@ impl ServerBuilder {
         session.hello.listen_port = local_addrs.first().map_or(0, SocketAddr::port);
         session.timeouts = self.config.timeouts;
         session.limits = self.config.limits.sessions;
-        session.buffers = BufferPool::new();
+        session.buffers = BufferPool::of(&self.config.limits.buffers);
 
         let node_info = NodeInfo {
             public_key,

@@ -43,7 +43,7 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// More than [`MAX_LISTENERS`] addresses to listen on.
-    #[error("a server listens on at most {MAX_LISTENERS} addresses, {found} given")]
+    #[error("a server listens on at most {MAX_LISTENERS} addresses, and {found} are given: leave some out")]
     Listeners {
         /// How many were given.
         found: usize,

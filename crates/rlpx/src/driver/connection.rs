@@ -10,14 +10,10 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{now, traffic::Counts, wire::Wire};
 use crate::{
     Hello, Message, Rtt, SendError, SessionConfig, SessionEnd, SessionOutput, SharedCapability,
-    SharedMessage, p2p::DisconnectReason,
+    SharedMessage,
+    config::{CONNECT_TIMEOUT, MAX_INBOX},
+    p2p::DisconnectReason,
 };
-
-/// From dialing to an open TCP connection (go-ethereum `defaultDialTimeout`).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Messages that are kept while something is sent. When they are as many, nothing more is read until they are taken.
-const MAX_INBOX: usize = 64;
 
 /// An established session with one node, for tools. It has no task: Pings are answered while it is asked for something, so one
 /// that is left alone is closed by its peer. Dropping it closes the socket without a word.

@@ -20,14 +20,12 @@ use super::{
     sleep_until_some,
     wire::Wire,
 };
-use crate::{Race, SessionEnd, SessionError, peer::PeerId};
-
-/// Addresses of a name that are looked at; the server filters them before it takes as many as it tries.
-const MAX_RESOLVED: usize = 16;
+use crate::{Race, SessionEnd, SessionError, config::MAX_RESOLVED, peer::PeerId};
 
 /// The addresses of a name; none when the lookup fails or takes too long.
 pub(super) async fn resolve(name: String, port: u16, limit: Duration) -> Vec<SocketAddr> {
     match timeout(limit, lookup_host((name.as_str(), port))).await {
+        // Filtered by the server before it takes as many as it tries.
         Ok(Ok(addresses)) => addresses.take(MAX_RESOLVED).collect(),
         Ok(Err(error)) => {
             tracing::debug!(%name, %error, "name not resolved");
@@ -61,7 +59,7 @@ impl Dial {
             Ok(Ok((stream, address))) => self.introduce(stream, address).await,
             Err(_) => SessionEnd::Broken(SessionError::Io(io::ErrorKind::TimedOut)),
             Ok(Err(error)) if is_shortage(&error) => {
-                // The server has a line for each dial that fails; it says so too, and not for want of what.
+                // The server has a line for each dial that fails, which does not name what is missing.
                 tracing::trace!(%error, "this system has nothing to dial with");
                 SessionEnd::Broken(SessionError::Exhausted)
             }

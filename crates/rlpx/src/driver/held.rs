@@ -46,7 +46,8 @@ impl Kept {
 
 /// What a protocol keeps on a peer's behalf outside of its [`Link`](super::Link): counted against the budget for all while
 /// this lives, and no longer. Whoever has some and takes more asks [`Held::poll_room`] first. While memory is short, a peer
-/// for which more than 128 KiB are kept for 5 s ([`ServerTimes::protocol_stall`](crate::ServerTimes::protocol_stall)) goes.
+/// for which more than its own part ([`SessionLimits::free_len`](crate::SessionLimits::free_len)) is kept for
+/// [`ServerTimes::protocol_stall`](crate::ServerTimes::protocol_stall) goes.
 #[derive(Debug)]
 pub struct Held {
     kept: Arc<Kept>,

@@ -94,7 +94,7 @@ impl Link {
         Self(Arc::new(Shared { peer_id, message_count, queue, exit, kept, live, seat }))
     }
 
-    /// How much may wait for the peer, and of what it sent for the protocol.
+    /// How much of this protocol may wait in each direction.
     pub fn limits(&self) -> &ProtocolLimits {
         &self.0.kept.purse().pool.protocols
     }
@@ -107,7 +107,8 @@ impl Link {
     /// Queues a message, if there is room.
     ///
     /// # Errors
-    /// - [`SendError::Full`] when as many messages or bytes wait as may ([`ProtocolLimits`]: 1,024, or 1 MiB), or more than 128 KiB would be held for the peer
+    /// - [`SendError::Full`] when as many messages or bytes wait as may ([`ProtocolLimits`]), or more than the peer's own part
+    ///   ([`SessionLimits::free_len`](crate::SessionLimits::free_len)) would be held for it
     ///   and the budget for all is spent,
     /// - [`SendError::Closed`] when the session has ended,
     /// - [`SendError::TooLarge`] and [`SendError::UnknownCode`] when no message of the protocol can be like this.

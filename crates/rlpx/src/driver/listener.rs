@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::now;
-use crate::Refusal;
+use crate::{Refusal, config::BACKLOG};
 
 /// The pause after a first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -30,9 +30,6 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Failures of single connections in a row that are passed over without a pause: a full backlog of them, and no more.
 const MAX_PASSED_OVER: u32 = 128;
-
-/// Connections that the system completes before they are accepted; tokio's default.
-const BACKLOG: i32 = 1_024;
 
 /// Listens on a TCP address. On an IPv6 address for IPv6 alone (`IPV6_V6ONLY`), so that a node may listen on both families
 /// at one port and each connection has the family it came by.

@@ -8,9 +8,6 @@ use tokio::sync::oneshot;
 
 use crate::{Verdict, p2p::DisconnectReason, peer::PeerInfo};
 
-/// Orders that may wait for a connection: each of the three once, and one more. One that does not take them is cut off.
-pub(super) const MAX_ORDERS: usize = 4;
-
 /// What the server orders. When the way of the orders closes, the connection ends without a word.
 #[derive(Debug)]
 pub(super) enum Order {

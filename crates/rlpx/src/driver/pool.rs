@@ -1,6 +1,6 @@
 //! The budget of memory as the tasks of a server share it: one count of what is spent, and behind a lock, for a shortage
 //! only, the arbiter (`budget`) and who waits for it. What a peer holds is told here in steps of 16 KiB, and concerns the
-//! count only above the 128 KiB that are its own: a peer with small messages touches neither.
+//! count only above what is its own (128 KiB): a peer with small messages touches neither.
 
 use std::{
     collections::BTreeMap,

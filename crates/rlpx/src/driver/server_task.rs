@@ -27,7 +27,7 @@ use super::{
     intake::{Intake, next_accepted, next_candidate},
     keeper::Keeper,
     now,
-    orders::{MAX_ORDERS, Order},
+    orders::Order,
     peer_task::PeerTask,
     protocol::opinions,
     shared::Common,
@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     Refusal, SessionEnd,
+    config::MAX_ORDERS,
     dialer::Candidate,
     peer::{PeerId, PeerInfo},
     server::{Output, Server},

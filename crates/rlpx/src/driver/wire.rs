@@ -23,12 +23,9 @@ use tokio::{
 };
 
 use super::{now, sealer::Sealing, traffic::Traffic};
-use crate::{SealJob, Session, SessionConfig, SessionOutput, status::Live};
-
-/// What the system takes for a peer and has not sent, in bytes (TCP_NOTSENT_LOWAT); it would be up to 4 MiB
-/// (`net.ipv4.tcp_wmem`). Twice what waits in the session: enough to send while the task of a busy peer is not run.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const MAX_UNSENT_LEN: u32 = 128 * 1024;
+use crate::config::MAX_UNSENT_LEN;
+use crate::{SealJob, Session, SessionConfig, SessionOutput, status::Live};
 
 pub(super) struct Wire {
     stream: TcpStream,

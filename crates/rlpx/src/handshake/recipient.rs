@@ -2,7 +2,7 @@
 //! generate; recover and agree; agree. 1 key generation, 4 agreements, 1 recovery.
 //!
 //! Only the first trip is for someone of whom nothing is known; whoever gets past it knows our key, at least. The ephemeral
-//! key seals ack too, as the initiator's does auth (`initiator.rs`).
+//! key seals ack too, as the initiator's does auth (`initiator.rs`): its public half is in clear then, as in Noise.
 
 use identity::{
     PublicKey,

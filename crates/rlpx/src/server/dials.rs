@@ -14,6 +14,9 @@ use crate::{
     peer_set::{Entry, Origin, Stage},
 };
 
+/// Dials under way for each peer that is missing: half of all dials fail.
+const DIALS_PER_SLOT: usize = 2;
+
 /// Dials.
 impl Server {
     /// How many candidates are wanted now: pull no more from whoever finds them.
@@ -32,7 +35,7 @@ impl Server {
     /// Dials that may be under way now.
     pub(super) fn dial_capacity(&self, now: Now) -> usize {
         let missing = self.config.max_dialed().saturating_sub(self.peers.outbound_established());
-        missing.saturating_mul(2).min(self.max_dials(now))
+        missing.saturating_mul(DIALS_PER_SLOT).min(self.max_dials(now))
     }
 
     /// Dials that may be under way by what was set, and by what this system has to dial with.

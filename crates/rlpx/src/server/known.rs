@@ -12,6 +12,9 @@ use crate::{
     peer_set::{Entry, Origin},
 };
 
+/// Of the dials under way one in this many, rounded up, may go to known nodes.
+const KNOWN_PART: usize = 2;
+
 /// The address book.
 impl Server {
     /// Keeps an address book from now on, which begins with what was `stored`, and dials the best of it.
@@ -52,7 +55,7 @@ impl Server {
 
     /// Free slots for dials to known nodes.
     fn known_slots(&self, now: Now) -> usize {
-        let half = self.dial_capacity(now).div_ceil(2);
+        let half = self.dial_capacity(now).div_ceil(KNOWN_PART);
         self.dial_slots(now).min(half.saturating_sub(self.peers.dialing_known()))
     }
 

@@ -1,6 +1,6 @@
 //! What a session remembers to judge a peer's base messages, and to measure how far away it is.
 //! It counts and answers; what a breach costs is `session/ingress.rs`, when our Pings go out `session`. Rates are in
-//! `limits`; the specification (`rlpx.md`, "Ping (0x02)") sets none.
+//! `config`; the specification (`rlpx.md`, "Ping (0x02)") sets none.
 
 use std::time::Instant;
 

@@ -76,7 +76,7 @@ impl Memory {
 }
 
 impl Session {
-    /// Makes the session ask before it takes more than 128 KiB for a frame of the peer's or its payload: from now on
+    /// Makes the session ask before it takes more than [`SessionLimits::free_len`] for a frame of the peer's or its payload: from now on
     /// [`Session::want_memory`] is to be asked after the outputs. Without this it takes what its frames need.
     pub const fn govern_memory(&mut self) {
         self.ingress.flow.memory.governed = true;
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Lets the session have what it wants. When `hurried`, memory is short and others wait for this one to be read: it
-    /// has to bring 256 KiB/s from now on.
+    /// has to bring [`SessionLimits::shortage_step`] in each [`SessionLimits::shortage_pace`] from now on.
     pub fn handle_grant(&mut self, now: Now, hurried: bool) {
         self.touch(now);
         let memory = &mut self.ingress.flow.memory;
@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// Tells the session that memory is short, and since when, or that it no longer is. In a shortage what was granted
-    /// and is not filled is void, and the session wants no more than half a mebibyte at once: look at
+    /// and is not filled is void, and the session wants no more than [`SessionLimits::shortage_step`] at once: look at
     /// [`Session::want_memory`] anew.
     pub fn handle_shortage(&mut self, now: Now, since: Option<Instant>) {
         self.touch(now);

@@ -69,4 +69,17 @@ mod tests {
             assert_eq!(found.as_micros().div_ceil(1_000), pause, "row {row}");
         }
     }
+
+    #[test]
+    fn f09_the_bucket_is_as_large_and_fills_as_fast_as_the_owner_says() {
+        let limits = SessionLimits {
+            free_inflation: 2,
+            inflation_burst: MIB,
+            inflation_per_second: 2 * MIB,
+            ..SessionLimits::DEFAULT
+        };
+        let (mut toll, now) = (Toll::default(), start().instant);
+        assert_eq!(toll.charge(now, &limits, (MIB, 3 * MIB)), None);
+        assert_eq!(toll.charge(now, &limits, (MIB, 3 * MIB)), Some(Duration::from_millis(500)));
+    }
 }

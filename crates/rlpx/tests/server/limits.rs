@@ -1,13 +1,15 @@
 //! Limits that an owner has set otherwise: what holds then is what it said. What the defaults come to is beside each rule.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+
+use identity::{Enode, Host};
 
 use rlpx::{
     AdmissionLimits, BanTarget, CommandError, DialLimits, DisconnectReason, Limits, ListLimits, Refusal,
     ServerConfig, Verdict, server::Output,
 };
 
-use crate::story::{Story, candidate, enode, key};
+use crate::story::{BROKEN, Story, candidate, enode, established, far, key};
 
 fn story(change: impl Fn(&mut Limits)) -> Story {
     let mut config = ServerConfig::default();
@@ -109,6 +111,48 @@ fn strikes_are_as_many_and_count_for_as_long_as_the_owner_says() {
     // Another takes the only place.
     assert_eq!((report(&mut story, 2), report(&mut story, 1)), (0, 0));
     assert_eq!(report(&mut story, 1), 1);
+}
+
+#[test]
+fn of_a_name_as_many_addresses_are_tried_as_the_owner_says() {
+    let dials = DialLimits { addresses: 2, ..DialLimits::default() };
+    let mut story = story(|limits| limits.dials = dials.clone());
+    let named = Enode { host: Host::Dns("a.example.org".to_owned()), ..enode(1) };
+    story.server.add_static(story.now, named).unwrap();
+    let Output::Resolve { id, .. } = story.outputs()[0].clone() else { panic!("a name") };
+    let found: Vec<SocketAddr> = (1..=5).map(|host| SocketAddr::from(([77, 0, 0, host], 1))).collect();
+    story.server.handle_resolved(story.now, id, &found);
+    let Output::Connect { addresses, .. } = story.outputs()[0].clone() else { panic!("addresses") };
+    assert_eq!(addresses, found[..2]);
+}
+
+#[test]
+fn dials_are_remembered_as_the_owner_says() {
+    let dials = DialLimits {
+        redial_records: 1,
+        dialed_addresses: 256,
+        stable_session: Duration::from_secs(5),
+        candidates: 1_000,
+        ..DialLimits::default()
+    };
+    let mut story = story(|limits| limits.dials = dials.clone());
+    for number in 1..=300 {
+        story.server.handle_candidate(story.now, candidate(number, &far(number)));
+        let dial = story.dials()[0];
+        story.fail(dial);
+    }
+    // Of nodes, hosts and sites the latest.
+    assert_eq!(story.server.record_count(), 1 + 256 + 256);
+    // After a session of five seconds it is as if the failure before had not been.
+    story.wait(Duration::from_secs(100));
+    story.server.handle_candidate(story.now, candidate(2, &far(2)));
+    let dial = story.dials()[0];
+    assert_eq!(story.reach(dial), [established(dial.0)]);
+    story.wait(Duration::from_secs(5));
+    story.close(dial.0, BROKEN);
+    story.wait(Duration::from_secs(44));
+    story.server.handle_candidate(story.now, candidate(2, &far(2)));
+    assert_eq!(story.dials().len(), 1, "within the first delay and a quarter");
 }
 
 #[test]

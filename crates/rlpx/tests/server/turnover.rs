@@ -186,6 +186,19 @@ fn s02_the_intervals_are_the_owners() {
 }
 
 #[test]
+fn s02_praise_protects_as_many_as_the_owner_says() {
+    let mut config = ServerConfig::default();
+    config.limits.lists.peers_per_protected = 1;
+    let (mut story, peers) = full(5, 4, config);
+    for _ in 0..6 {
+        for number in 1..=4 {
+            story.server.report(story.now, key(number).node_id(), Verdict::Good);
+        }
+        assert_eq!(rotations(&mut story, 5 * MINUTE), [], "all of {peers:?} are praised");
+    }
+}
+
+#[test]
 fn s02_praise_for_all_does_not_end_rotation_and_the_most_praised_tenth_stays() {
     let (mut story, peers) = full(5, 20, ServerConfig::default());
     let mut gone = BTreeSet::new();

@@ -1,12 +1,10 @@
 //! The end of a server that keeps an address book: what the last sessions have changed goes to its file, if that is quick.
 //! What is written while it runs is handed over in `server_task.rs`.
 
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use super::{ServerTask, now};
-
-/// How long a server that ends waits for the file of its address book: what is left of 5 s.
-const STORE_WAIT: Duration = Duration::from_secs(1);
+use crate::config::STORE_WAIT;
 
 impl ServerTask {
     /// The address book as the last session has left it; a file that takes too long is given up.

@@ -8,9 +8,9 @@ use identity::{CurvePool, NodeKey, curve::Lane};
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
 use tokio::net::{TcpListener, TcpStream};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::MAX_UNSENT_LEN;
 use super::Wire;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::config::MAX_UNSENT_LEN;
 use crate::{
     CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
     SessionOutput, SharedMessage,

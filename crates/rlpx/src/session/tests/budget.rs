@@ -279,6 +279,44 @@ fn f03_whoever_is_read_and_brings_too_little_is_closed_by_name_and_the_next_goes
 }
 
 #[test]
+fn f03_what_is_a_peers_own_and_how_it_is_read_in_a_shortage_is_as_the_owner_says() {
+    let limits = SessionLimits {
+        free_len: MIB,
+        shortage_step: 2 * MIB,
+        shortage_pace: Duration::from_secs(9),
+        late_wait: Duration::from_secs(5),
+        ..SessionLimits::DEFAULT
+    };
+    let (now, config) = (start(), SessionConfig { limits, ..config(&key(2)) });
+    let rejects = config.rejects.clone();
+    let begin = || {
+        let (mut end, mut peer) = Scripted::connected(now, config.clone(), &hello(4));
+        end.session.govern_memory();
+        let frame = peer.frame(16, &vec![1; 15 * MIB]);
+        let taken = end.read(now, &frame);
+        assert!((MIB..MIB + 1_000).contains(&taken), "{taken} bytes are its own");
+        end
+    };
+    // Read in a shortage, it wants two mebibytes more and has nine seconds to bring them.
+    let mut hurried = begin();
+    hurried.session.handle_shortage(now, Some(now.instant));
+    let wanted = hurried.session.want_memory().map(|want| want.len).unwrap();
+    assert!((3 * MIB..3 * MIB + 1_000).contains(&wanted), "{wanted} bytes");
+    hurried.session.handle_grant(now, true);
+    // Begun in a shortage and never let on, it has five.
+    let mut late = begin();
+    late.session.handle_shortage(now, now.instant.checked_sub(MOMENT));
+    for (end, wait, reject) in [(&mut hurried, 9, Reject::BudgetPace), (&mut late, 5, Reject::BudgetWait)] {
+        let due = now.later(Duration::from_secs(wait));
+        end.timeout(now.later(Duration::from_secs(wait) - MOMENT));
+        assert!(end.session.is_running());
+        end.timeout(due);
+        assert!(!end.session.is_running());
+        assert_eq!(rejects.count(reject), 1);
+    }
+}
+
+#[test]
 fn f03_a_frame_that_began_in_a_shortage_waits_20_seconds_and_an_older_one_as_long_as_it_takes() {
     let mut house = House::new(BUDGET_RESERVE);
     let config = config(&key(2));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn a_pair_costs_three_keys_eight_agreements_one_signature_and_one_recovery() {
+fn a_pair_costs_two_keys_eight_agreements_one_signature_and_one_recovery() {
     let now = start();
     let (a, b) = pair(now, config(&key(1)), config(&key(2)));
     assert_eq!((a.end, b.end), (None, None));

@@ -7,7 +7,7 @@ use identity::keccak256;
 
 use super::kit::*;
 use crate::{
-    DisconnectReason, Reject, SessionEnd, SessionError, SharedMessage, Wait,
+    DisconnectReason, Reject, SessionConfig, SessionEnd, SessionError, SessionLimits, SharedMessage, Wait,
     config::{DISCONNECT_TIMEOUT, PING_INTERVAL, QUIET_LEN, QUIET_TIME, READ_TIMEOUT, WRITE_TIMEOUT},
 };
 
@@ -156,13 +156,20 @@ fn f02_a_frame_that_stalls_ends_within_30_seconds() {
 
 #[test]
 fn f18_a_dripping_frame_has_one_deadline() {
+    drip(SessionLimits::DEFAULT, 4);
+    // As another owner says.
+    drip(SessionLimits { frame_bytes_per_second: 128 * 1024, ..SessionLimits::DEFAULT }, 8);
+}
+
+fn drip(limits: SessionLimits, more_seconds: u64) {
     let now = start();
-    let (mut end, mut peer) = Scripted::connected(now, config(&key(2)), &hello(4));
+    let (mut end, mut peer) =
+        Scripted::connected(now, SessionConfig { limits, ..config(&key(2)) }, &hello(4));
     let frame = peer.frame(16, &vec![0; 1 << 20]);
     let mut fed = 1000;
     end.read(now, &frame[..fed]);
-    // Four seconds more than 30 for a mebibyte, whatever comes in between.
-    let allowed = READ_TIMEOUT + Duration::from_secs(4);
+    // So much more than 30 s for a mebibyte, whatever comes in between.
+    let allowed = READ_TIMEOUT + Duration::from_secs(more_seconds);
     let mut passed = Duration::ZERO;
     while passed + Duration::from_secs(2) < allowed {
         passed += Duration::from_secs(2);
