@@ -208,6 +208,12 @@ impl ServerConfig {
             ("times.ban", times.ban),
             ("times.rotation.min_interval", rotation.min_interval),
             ("times.rotation.max_interval", rotation.max_interval),
+        ])?;
+        // These may be none at all.
+        not_too_long(&[
+            ("times.inbound_throttle", times.inbound_throttle),
+            ("times.rotation.min_age", rotation.min_age),
+            ("times.rotation.praise", rotation.praise),
             ("times.book.stable", times.book.stable),
             ("times.book.store", times.book.store),
         ])
@@ -432,8 +438,14 @@ fn in_order(pairs: &[Pair]) -> Result<(), Contradiction> {
 }
 
 fn some_time(waits: &[(&'static str, Duration)]) -> Result<(), Contradiction> {
-    match waits.iter().find(|(_, wait)| wait.is_zero() || *wait > MAX_TIME) {
-        Some((setting, wait)) if wait.is_zero() => Err(Contradiction::NoTime { setting }),
+    match waits.iter().find(|(_, wait)| wait.is_zero()) {
+        Some((setting, _)) => Err(Contradiction::NoTime { setting }),
+        None => not_too_long(waits),
+    }
+}
+
+fn not_too_long(waits: &[(&'static str, Duration)]) -> Result<(), Contradiction> {
+    match waits.iter().find(|(_, wait)| *wait > MAX_TIME) {
         Some((setting, found)) => Err(Contradiction::TooLong { setting, found: *found }),
         None => Ok(()),
     }

@@ -11,7 +11,7 @@ use rlpx::{
 };
 use tokio::net::TcpListener;
 
-use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
+use crate::support::{Node, Stage, V1, ask_echo, echo, impatient, listener, quick, within};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -149,9 +149,8 @@ async fn h14_a_target_that_accepts_and_says_nothing_is_given_up_in_time() {
     assert_eq!(Timeouts::default().handshake, Duration::from_secs(5));
     let stage = Stage::new();
     let (key, tarpit) = (stage.key(), listener().await);
-    let timeouts = Timeouts { handshake: Duration::from_millis(300), ..Timeouts::default() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
-    let builder = builder.config(ServerConfig { timeouts, ..quick() });
+    let builder = builder.config(impatient());
     let mut node = stage.start(key, builder);
     let address = tarpit.local_addr().unwrap();
     let endpoint = Endpoint { ip: address.ip(), udp: 0, tcp: address.port() };

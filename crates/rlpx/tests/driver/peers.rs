@@ -9,14 +9,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use identity::{AddressPolicy, Endpoint, Enode, Host, PublicKey};
 use rlpx::{
     Candidate, CommandError, ConnectError, DisconnectReason, Event, Message, Protocol, Refusal, Reject,
-    ServerConfig, SessionEnd, SessionError, Timeouts, protocol,
+    ServerConfig, SessionEnd, SessionError, protocol,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -24,7 +23,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::support::{Node, Stage, V1, ask_echo, echo, listener, quick, within};
+use crate::support::{Node, Stage, V1, ask_echo, echo, impatient, listener, quick, within};
 
 /// Tells what its peers send.
 fn telling(name: &str, told: mpsc::Sender<Message>, first: Option<Bytes>) -> impl Protocol + use<> {
@@ -339,9 +338,8 @@ async fn h13_the_second_connection_of_a_host_is_closed_without_a_word() {
 async fn h08_h10_whoever_speaks_no_rlpx_or_nothing_is_closed_in_time_without_a_word() {
     let stage = Stage::new();
     let key = stage.key();
-    let timeouts = Timeouts { handshake: Duration::from_millis(300), ..Timeouts::default() };
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo")));
-    let builder = builder.config(ServerConfig { timeouts, ..quick() });
+    let builder = builder.config(impatient());
     let node = stage.start(key, builder);
     let address = node.server.local_addr().unwrap();
     // Of the form before EIP-8: 307 bytes of ciphertext, so that the first two are any size.

@@ -16,7 +16,7 @@ use rand::{rand_core::UnwrapErr, rngs::SysRng};
 use rlpx::{
     Candidate, CapabilityName, ConnectError, Connection, Event, EventStream, HoldTimes, LocalCapability,
     Message, PeerInfo, Protocol, ProtocolVersion, RedialTimes, Refusal, Server, ServerBuilder, ServerConfig,
-    ServerTimes, SessionConfig, SessionEnd, protocol,
+    ServerTimes, SessionConfig, SessionEnd, Timeouts, protocol,
 };
 use tokio::{net::TcpListener, time::timeout};
 
@@ -172,6 +172,13 @@ pub(crate) fn quick() -> ServerConfig {
         ..ServerTimes::default()
     };
     ServerConfig { times, ..ServerConfig::default() }
+}
+
+/// The same where a handshake has 300 ms, and so less for another connection to be waited for.
+pub(crate) fn impatient() -> ServerConfig {
+    let hold = HoldTimes { greeting: Duration::from_millis(100), entry: Duration::from_millis(100) };
+    let timeouts = Timeouts { handshake: Duration::from_millis(300), ..Timeouts::default() };
+    ServerConfig { times: ServerTimes { hold, ..quick().times }, timeouts, ..quick() }
 }
 
 /// Answers each message of code 0 with one of code 1.
