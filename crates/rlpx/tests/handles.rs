@@ -21,7 +21,7 @@ use tokio::{
 /// Far under the 5 s after which a handshake ends by itself.
 const FREED: Duration = Duration::from_secs(2);
 /// Sessions that come and go.
-const CHURN: usize = if cfg!(feature = "thorough") { 10_000 } else { 200 };
+const CHURN: usize = if cfg!(feature = "thorough") { 100_000 } else { 200 };
 /// How far a packet of the handshake comes before the end: nothing, half of its size, its size, some of it, junk in full.
 const STAGES: [usize; 5] = [0, 1, 2, 100, 302];
 
@@ -129,6 +129,6 @@ async fn h20_s08_every_end_at_every_stage_gives_its_handle_back() {
             within(tool.disconnect(DisconnectReason::Quitting)).await;
         }
     }
-    println!("{CHURN} sessions (thorough: 10000)");
+    println!("{CHURN} sessions (thorough: 100000)");
     back_to(before, "churn").await;
 }

@@ -126,9 +126,10 @@ async fn s02_a_full_server_lets_a_peer_go_and_another_in() {
 
 #[tokio::test]
 async fn s08_after_a_churn_of_connections_the_counts_are_exact_and_nobody_is_left() {
-    const ROUNDS: u64 = 200;
+    const ROUNDS: u64 = if cfg!(feature = "thorough") { 100_000 } else { 200 };
     let stage = Stage::new();
     let mut node = stage.echoing().await;
+    println!("{ROUNDS} connections (thorough: 100000)");
     for round in 0..ROUNDS {
         let tool = stage.tool(&node).await;
         match round % 2 {
