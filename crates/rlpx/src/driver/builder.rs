@@ -25,7 +25,7 @@ use super::{
     config_error::ConfigError,
     intake::Intake,
     keeper::{BookStore, Keeper},
-    listener,
+    listener::{accept_from, bind_listener},
     node_info::NodeInfo,
     now,
     pool::Pool,
@@ -60,7 +60,7 @@ impl Door {
         match self {
             Self::Open(listener) => Ok(listener),
             Self::At(address) => {
-                listener::bind_listener(address).map_err(|error| ConfigError::Listen { address, error })
+                bind_listener(address).map_err(|error| ConfigError::Listen { address, error })
             }
         }
     }
@@ -227,13 +227,8 @@ impl ServerBuilder {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(trim_buffers(common.session.buffers.clone()));
-        let accepted = (!listeners.is_empty()).then(|| {
-            let (sender, accepted) = mpsc::channel(limits.queues.accepted);
-            for listener in listeners {
-                tasks.spawn(listener::run(listener, sender.clone(), counts.refusals.clone()));
-            }
-            accepted
-        });
+        let accepted = (!listeners.is_empty())
+            .then(|| accept_from(listeners, &limits.queues, &counts.refusals, &mut tasks));
         let intake = Intake { commands, reports, accepted, candidates: self.candidates, tasks };
         let peer_count = Arc::new(AtomicUsize::new(0));
         let (observed, peers) = (events.downgrade(), Arc::clone(&peer_count));

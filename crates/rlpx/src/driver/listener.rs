@@ -14,10 +14,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    task::JoinSet,
 };
 
 use super::now;
-use crate::{Refusal, config::BACKLOG};
+use crate::{Refusal, config::BACKLOG, limits::QueueLimits};
 
 /// The pause after a first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -65,12 +66,22 @@ impl Accept for TcpListener {
     }
 }
 
+/// Accepts from all of `listeners`. What is accepted waits for the server in one queue.
+pub(super) fn accept_from(
+    listeners: Vec<TcpListener>,
+    queues: &QueueLimits,
+    refusals: &Counters<Refusal>,
+    tasks: &mut JoinSet<()>,
+) -> mpsc::Receiver<(TcpStream, SocketAddr)> {
+    let (sender, accepted) = mpsc::channel(queues.accepted);
+    for listener in listeners {
+        tasks.spawn(run(listener, sender.clone(), refusals.clone()));
+    }
+    accepted
+}
+
 /// Accepts until the server is gone.
-pub(super) async fn run<A: Accept>(
-    mut listener: A,
-    accepted: mpsc::Sender<A::Connection>,
-    refusals: Counters<Refusal>,
-) {
+async fn run<A: Accept>(mut listener: A, accepted: mpsc::Sender<A::Connection>, refusals: Counters<Refusal>) {
     let (mut pause, mut failures) = (FIRST_PAUSE, 0);
     let mut warned_at: Option<Instant> = None;
     loop {
@@ -129,7 +140,7 @@ mod tests {
         },
     };
 
-    use tokio::time::timeout;
+    use tokio::{task::yield_now, time::timeout};
 
     use super::*;
 
@@ -174,6 +185,35 @@ mod tests {
             connection = accepted.recv() => {
                 let late = connection.unwrap().saturating_duration_since(until);
                 (tries.load(Ordering::Relaxed), late, refusals.count(Refusal::AcceptFailed))
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn p11_as_many_accepted_connections_wait_as_the_owner_says_and_further_ones_in_the_backlog() {
+        const CALLERS: usize = 9;
+        for limit in [1, 3] {
+            let queues = QueueLimits { accepted: limit, ..QueueLimits::default() };
+            let mut listeners = Vec::new();
+            let mut callers = Vec::new();
+            for _ in 0..2 {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                for _ in 0..CALLERS {
+                    callers.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+                }
+                listeners.push(listener);
+            }
+            let mut tasks = JoinSet::new();
+            let mut accepted = accept_from(listeners, &queues, &Counters::default(), &mut tasks);
+            let full = async {
+                while accepted.capacity() > 0 {
+                    yield_now().await;
+                }
+            };
+            timeout(Duration::from_secs(20), full).await.expect("there are more than may wait");
+            assert_eq!(accepted.len(), limit);
+            for _ in 0..callers.len() {
+                timeout(Duration::from_secs(20), accepted.recv()).await.expect("its turn comes").unwrap();
             }
         }
     }

@@ -1,15 +1,24 @@
-//! What is set of a protocol that is one function: the longest message it takes, what it says of a peer, and the entries
-//! that it has in the record. Whom it wants dialed is in `candidates.rs`.
+//! What is set of a protocol that is one function: the longest message it takes, what it says of a peer, how long it may
+//! run on without one, and the entries that it has in the record. Whom it wants dialed is in `candidates.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use rlpx::{DisconnectReason, Protocol, Refusal, Reject, SessionEnd, Verdict, protocol};
 
-use crate::support::{Stage, V1, ask_echo, echo, listener, within};
+use tokio::{
+    sync::oneshot,
+    time::{pause, timeout},
+};
+
+use crate::support::{Stage, V1, ask_echo, echo, listener, quick, within};
 
 #[tokio::test]
 async fn f04_a_message_over_what_a_function_takes_ends_its_sender_before_it_is_inflated() {
@@ -48,6 +57,61 @@ async fn a_function_reports_its_peer() {
     assert_eq!(within(tool.next()).await, Err(told));
     assert_eq!(node.refused(Refusal::Malicious), 1);
     ask_echo(&mut other, b"no business of others").await;
+}
+
+#[tokio::test]
+async fn p11_as_many_reports_wait_as_the_owner_says_and_a_malicious_peer_goes_though_the_server_is_behind() {
+    const PEERS: usize = 5;
+    for reports in [1, 3] {
+        let (stage, mut config) = (Stage::new(), quick());
+        config.limits.queues.reports = reports;
+        let (key, links) = (stage.key(), Arc::<Mutex<Vec<_>>>::default());
+        let linked = Arc::clone(&links);
+        let listens = protocol("echo", [V1], move |peer, mut messages| {
+            linked.lock().unwrap().push(peer.link().clone());
+            async move { while messages.next().await.is_some() {} }
+        });
+        let builder = stage.builder(&key, listener().await).config(config).protocol(Arc::new(listens));
+        let mut node = stage.start(key, builder);
+        let mut tools = Vec::new();
+        for _ in 0..PEERS {
+            tools.push(stage.tool(&node).await);
+            node.connected().await;
+        }
+        // Nobody else runs meanwhile, so nothing is taken out.
+        links.lock().unwrap().iter().for_each(|link| link.report(Verdict::Malicious));
+        let told = SessionEnd::Remote(DisconnectReason::SubprotocolError);
+        for tool in &mut tools {
+            assert_eq!(within(tool.next()).await, Err(told));
+        }
+        assert_eq!(node.server.bans().await.len(), reports, "{PEERS} were reported");
+    }
+}
+
+#[tokio::test]
+async fn a_function_runs_on_without_its_peer_for_as_long_as_the_owner_says() {
+    const GRACE: Duration = Duration::from_secs(3_600);
+    let (stage, mut config) = (Stage::new(), quick());
+    config.limits.protocols.grace = GRACE;
+    let ((left, leaves), (open, mut ended)) = (oneshot::channel(), oneshot::channel::<()>());
+    let senders = Mutex::new(Some((left, open)));
+    let endless = protocol("echo", [V1], move |_, mut messages| {
+        let (left, open) = senders.lock().unwrap().take().unwrap();
+        async move {
+            while messages.next().await.is_some() {}
+            left.send(()).unwrap();
+            pending::<()>().await;
+            drop(open);
+        }
+    });
+    let key = stage.key();
+    let builder = stage.builder(&key, listener().await).config(config).protocol(Arc::new(endless));
+    let _node = stage.start(key, builder);
+    drop(stage.tool(&_node).await);
+    within(leaves).await.unwrap();
+    pause();
+    assert!(timeout(GRACE / 2, &mut ended).await.is_err(), "it runs on");
+    assert!(timeout(GRACE, &mut ended).await.is_ok(), "it is ended");
 }
 
 #[test]

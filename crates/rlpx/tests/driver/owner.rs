@@ -1,7 +1,14 @@
 //! What an owner asks of a running server and is told: bans, reports, rotation, why peers left or were refused, its own
 //! node, and what is wrong with a configuration.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use identity::{Endpoint, Enode, Prefix};
 use rlpx::{
@@ -70,6 +77,22 @@ async fn s09_a_banned_address_is_closed_at_the_door_without_a_word() {
     assert_eq!(node.refused(Refusal::Banned), 1);
     node.server.unban(own).await.unwrap();
     stage.tool(&node).await;
+}
+
+#[tokio::test]
+async fn p11_as_many_commands_wait_as_the_owner_says_and_who_gives_up_before_is_not_heard() {
+    for commands in [1, 3] {
+        let (stage, mut config) = (Stage::new(), quick());
+        config.limits.queues.commands = commands;
+        let key = stage.key();
+        let node = stage.start(Arc::clone(&key), stage.builder(&key, listener().await).config(config));
+        // Nobody else runs meanwhile, so nothing is taken out.
+        for host in 0..9 {
+            let mut ban = pin!(node.server.ban(Prefix::host([192, 0, 2, host].into()), HOUR));
+            assert!(poll_fn(|cx| Poll::Ready(ban.as_mut().poll(cx))).await.is_pending());
+        }
+        assert_eq!(node.server.bans().await.len(), commands);
+    }
 }
 
 #[tokio::test]

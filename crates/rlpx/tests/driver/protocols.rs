@@ -257,12 +257,17 @@ fn stalled(name: &str) -> SessionEnd {
 
 #[tokio::test]
 async fn p11_a_slow_protocol_delays_no_other_until_its_own_queue_is_full_and_is_named_then() {
-    slow_beside_another(LIMITS.waiting_messages).await;
-    // As another owner says.
-    slow_beside_another(128).await;
+    // The latter two are as other owners say: so many messages, or so many bytes.
+    tokio::join!(
+        slow_beside_another(LIMITS, 1),
+        slow_beside_another(ProtocolLimits { waiting_messages: 128, ..LIMITS }, 1),
+        slow_beside_another(ProtocolLimits { waiting_len: 1 << 16, ..LIMITS }, 512),
+    );
 }
 
-async fn slow_beside_another(waiting_messages: usize) {
+/// Of messages of `len` bytes a protocol takes as many as the limits say, beside one that takes its own.
+async fn slow_beside_another(limits: ProtocolLimits, len: usize) {
+    let room = limits.waiting_messages.min(limits.waiting_len / len);
     let stage = Stage::new();
     let key = stage.key();
     let slow = protocol("slow", [V1], |_, messages| async move {
@@ -271,14 +276,14 @@ async fn slow_beside_another(waiting_messages: usize) {
     });
     let times = ServerTimes { protocol_stall: Duration::from_millis(300), ..quick().times };
     let mut config = ServerConfig { times, ..quick() };
-    config.limits.protocols.waiting_messages = waiting_messages;
+    config.limits.protocols = limits;
     let builder = stage.builder(&key, listener().await).protocol(Arc::new(echo("echo"))).config(config);
     let mut node = stage.start(key, builder.protocol(Arc::new(slow)));
     let mut tool = stage.tool_with(&node, &["echo", "slow"]).await;
     let slow = tool.shared().iter().position(|shared| shared.name == *"slow").unwrap();
-    for _ in 0..waiting_messages / 64 {
+    for _ in 0..room / 64 {
         for _ in 0..64 {
-            within(tool.send(slow, 0, Bytes::from_static(b"x"))).await.unwrap();
+            within(tool.send(slow, 0, noise(len))).await.unwrap();
         }
         // What comes behind them is not held up.
         ask_echo(&mut tool, b"in between").await;

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, future::poll_fn, num::NonZeroUsize, sync::Arc, 
 use bytes::Bytes;
 use identity::{CurvePool, NodeKey, curve::Lane};
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Wire;
@@ -13,7 +14,7 @@ use super::Wire;
 use crate::config::MAX_UNSENT_LEN;
 use crate::{
     CapabilityName, DisconnectReason, LocalCapability, SessionConfig, SessionEnd, SessionError,
-    SessionOutput, SharedMessage,
+    SessionLimits, SessionOutput, SharedMessage, Timeouts,
     config::PING_INTERVAL,
     driver::{now, traffic::Counts},
 };
@@ -30,11 +31,18 @@ async fn streams() -> [TcpStream; 2] {
 
 /// Two wires past Hello, and what both count together.
 async fn wires() -> ([Wire; 2], Counts) {
+    wires_with(Timeouts::default(), SessionLimits::DEFAULT).await
+}
+
+async fn wires_with(timeouts: Timeouts, limits: SessionLimits) -> ([Wire; 2], Counts) {
     let counts = Counts::default();
     let pool = CurvePool::new(NonZeroUsize::MIN, NonZeroUsize::MIN);
     let keys = [1, 2].map(|byte| Arc::new(NodeKey::from_bytes(&[byte; 32]).unwrap()));
     let chat = LocalCapability::new(CapabilityName::new("chat").unwrap(), 1, 1);
-    let config = |key: &Arc<NodeKey>| Arc::new(SessionConfig::new(key.public_key(), "test", vec![chat]));
+    let config = |key: &Arc<NodeKey>| {
+        let config = SessionConfig::new(key.public_key(), "test", vec![chat]);
+        Arc::new(SessionConfig { timeouts, limits, ..config })
+    };
     let [dialed, accepted] = streams().await;
     let [first, second] = keys.each_ref().map(|key| pool.handle(Arc::clone(key)));
     let remote = (keys[1].public_key(), Lane(1));
@@ -175,8 +183,12 @@ async fn p13_the_system_keeps_little_for_a_peer_that_does_not_read_whoever_diale
 }
 
 /// Our goodbye is out, and whoever it is for goes on sending pieces of this length. How much it got rid of.
-async fn talk_on_after_goodbye(piece_len: usize, pause: Duration) -> usize {
-    let ([mut wire, mut other], _) = wires().await;
+async fn talk_on_after_goodbye(
+    (mut wire, mut other): (Wire, Wire),
+    piece_len: usize,
+    pause: Duration,
+    limit: Duration,
+) -> usize {
     wire.session().disconnect(now(), DisconnectReason::UselessPeer);
     while !wire.session().is_closed() {
         wire.turn().await;
@@ -195,7 +207,7 @@ async fn talk_on_after_goodbye(piece_len: usize, pause: Duration) -> usize {
         }
     };
     let both = async { tokio::join!(wire.linger(), talk) };
-    tokio::time::timeout(Duration::from_secs(2), both).await.expect("closed within 2 s");
+    tokio::time::timeout(limit, both).await.expect("closed in time");
     // What was said first can still be read.
     other.read();
     let told = SessionEnd::Remote(DisconnectReason::UselessPeer);
@@ -206,13 +218,25 @@ async fn talk_on_after_goodbye(piece_len: usize, pause: Duration) -> usize {
 
 #[tokio::test]
 async fn p10_whoever_talks_on_after_our_goodbye_is_cut_off_within_two_seconds() {
-    talk_on_after_goodbye(512, Duration::from_millis(20)).await;
+    let ([wire, other], _) = wires().await;
+    let (pause, limit) = (Duration::from_millis(20), Duration::from_secs(2));
+    talk_on_after_goodbye((wire, other), 512, pause, limit).await;
 }
 
 #[tokio::test]
-async fn p10_whoever_floods_us_after_our_goodbye_is_cut_off_after_a_mebibyte() {
-    // What is not read is in the buffers of two sockets.
-    let sent = talk_on_after_goodbye(1 << 16, Duration::from_nanos(1)).await;
-    let linger_len = crate::SessionLimits::DEFAULT.linger_len;
-    assert!((linger_len..linger_len + (16 << 20)).contains(&sent), "{sent} bytes");
+async fn p10_whoever_floods_us_after_our_goodbye_is_cut_off_after_a_mebibyte_or_what_the_owner_says() {
+    const TIME: Duration = Duration::from_secs(20);
+    const MIB: usize = 1 << 20;
+    assert_eq!(SessionLimits::DEFAULT.linger_len, MIB);
+    for linger_len in [MIB, 4 * MIB] {
+        // Its length ends it, and no time.
+        let timeouts = Timeouts { disconnect: 2 * TIME, ..Timeouts::default() };
+        let limits = SessionLimits { linger_len, ..SessionLimits::DEFAULT };
+        let ([wire, other], _) = wires_with(timeouts, limits).await;
+        // What is not read is in the buffers of two sockets, twice what is asked for.
+        SockRef::from(&wire.stream).set_recv_buffer_size(MIB / 4).unwrap();
+        SockRef::from(&other.stream).set_send_buffer_size(MIB / 4).unwrap();
+        let sent = talk_on_after_goodbye((wire, other), 1 << 16, Duration::from_nanos(1), TIME).await;
+        assert!((linger_len..linger_len + 2 * MIB).contains(&sent), "{sent} bytes");
+    }
 }
