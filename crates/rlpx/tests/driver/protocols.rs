@@ -257,11 +257,12 @@ fn stalled(name: &str) -> SessionEnd {
 
 #[tokio::test]
 async fn p11_a_slow_protocol_delays_no_other_until_its_own_queue_is_full_and_is_named_then() {
-    // The latter two are as other owners say: so many messages, or so many bytes.
+    // But for the first, as other owners say: so many messages, or so many bytes.
     tokio::join!(
         slow_beside_another(LIMITS, 1),
         slow_beside_another(ProtocolLimits { waiting_messages: 128, ..LIMITS }, 1),
-        slow_beside_another(ProtocolLimits { waiting_len: 1 << 16, ..LIMITS }, 512),
+        slow_beside_another(ProtocolLimits { waiting_len: 1 << 16, ..LIMITS }, 1 << 10),
+        slow_beside_another(ProtocolLimits { waiting_len: 1 << 17, ..LIMITS }, 1 << 10),
     );
 }
 
