@@ -19,3 +19,4 @@ mod races;
 mod rates;
 mod status;
 mod support;
+mod watchdog;
