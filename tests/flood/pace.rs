@@ -1,39 +1,49 @@
 //! So many things in a second, evenly: as many at each tick as are due by then.
-//! How many that were is what an attack says at its end.
+//! What a stall has held back is made up for a little at a time: all at once it would be another attack, a burst that fills
+//! each queue of the node. How many that were is what an attack says at its end.
 
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// Ticks in a second.
 const TICKS: u32 = 1_000;
+/// The part of the pace by which what was held back is made up for: a fourth.
+const HASTE: u32 = 4;
 
 /// Says how many are due.
 pub(super) struct Pace {
     ticks: Interval,
-    ticked: u32,
-    last: u32,
+    begin: Instant,
+    given: u64,
     rate: u32,
+    seconds: u32,
 }
 
 impl Pace {
     /// `rate` in a second, for so many seconds.
     pub(super) fn new(rate: u32, seconds: u32) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / TICKS);
-        // What a busy machine has missed is made up for.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        Self { ticks, ticked: 0, last: seconds * TICKS, rate }
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { ticks, begin: clock(), given: 0, rate, seconds }
     }
 
-    /// Waits for the next tick: how many are due at it. None when the time is over.
+    /// Waits for the next tick: how many are due at it. None when all were given, or in twice the time not all.
     pub(super) async fn next(&mut self) -> Option<u32> {
-        if self.ticked >= self.last {
+        self.ticks.tick().await;
+        let (passed, time) = (self.begin.elapsed(), Duration::from_secs(self.seconds.into()));
+        let all = u64::from(self.rate) * u64::from(self.seconds);
+        if self.given >= all || passed > 2 * time {
             return None;
         }
-        self.ticks.tick().await;
-        let due = |ticks: u32| u64::from(ticks) * u64::from(self.rate) / u64::from(TICKS);
-        let count = due(self.ticked + 1) - due(self.ticked);
-        self.ticked += 1;
+        let due = u128::from(self.rate) * passed.min(time).as_micros() / 1_000_000;
+        let count = (due as u64 - self.given).min((self.rate + self.rate / HASTE).div_ceil(TICKS).into());
+        self.given += count;
         u32::try_from(count).ok()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what was held back is seen on the clock")]
+fn clock() -> Instant {
+    Instant::now()
 }

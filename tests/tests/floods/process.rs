@@ -119,6 +119,18 @@ impl Flood {
         Duration::from_millis(ticks * 1_000 / clock_ticks_per_second())
     }
 
+    /// How long its threads have waited for a processor that others had (`Documentation/scheduler/sched-stats.rst`).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn starved(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // One may have ended.
+        let times =
+            threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
+        let waited =
+            |times: String| times.split(' ').nth(1).unwrap().parse().map(Duration::from_nanos).unwrap();
+        times.map(waited).sum()
+    }
+
     /// Bytes that are resident, and the most that ever were.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self) -> (u64, u64) {
