@@ -79,17 +79,36 @@ impl ProtocolPair {
     /// # Panics
     /// When they have no version in common, or one of them panics.
     pub fn connect(dialer: impl Protocol, listener: impl Protocol) -> Result<Self, ConfigError> {
+        Self::connect_with(dialer, listener, &Limits::default())
+    }
+
+    /// The same under other limits than a server has by default.
+    ///
+    /// # Errors
+    /// As for a server that is given such a protocol and these limits.
+    ///
+    /// # Panics
+    /// As [`Self::connect`].
+    pub fn connect_with(
+        dialer: impl Protocol,
+        listener: impl Protocol,
+        limits: &Limits,
+    ) -> Result<Self, ConfigError> {
+        limits.check()?;
         let protocols: [[Arc<dyn Protocol>; 1]; 2] = [[Arc::new(dialer)], [Arc::new(listener)]];
         let [one, other] = protocols.each_ref().map(|protocols| capabilities(protocols));
         let keys = [1, 2].map(|byte| NodeKey::from_bytes(&[byte; 32]).expect("small numbers are keys"));
-        let config = |key: &NodeKey, offered| SessionConfig::new(key.public_key(), "test/1.0", offered);
+        let config = |key: &NodeKey, offered| {
+            let config = SessionConfig::new(key.public_key(), "test/1.0", offered);
+            SessionConfig { limits: limits.sessions.clone(), ..config }
+        };
         let configs = [config(&keys[0], one?), config(&keys[1], other?)];
         let traffic = configs.each_ref().map(|config| Arc::new(Traffic::of(config)));
         let sessions = SessionPair::connect_with(keys, configs);
         let [one, other] = traffic;
         let sides = [
-            Side::new(&sessions.dialer, &protocols[0], one, false),
-            Side::new(&sessions.listener, &protocols[1], other, true),
+            Side::new(&sessions.dialer, &protocols[0], one, limits, false),
+            Side::new(&sessions.listener, &protocols[1], other, limits, true),
         ];
         Ok(Self { sessions, sides, sealer: Sealer::alone() })
     }
@@ -196,7 +215,13 @@ impl ProtocolPair {
 }
 
 impl Side {
-    fn new(end: &End, protocols: &[Arc<dyn Protocol>], traffic: Arc<Traffic>, inbound: bool) -> Self {
+    fn new(
+        end: &End,
+        protocols: &[Arc<dyn Protocol>],
+        traffic: Arc<Traffic>,
+        limits: &Limits,
+        inbound: bool,
+    ) -> Self {
         let (hello, shared) = end.hello.clone().expect("a version in common");
         let public_key = end.remote.expect("Hello comes after it");
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -217,9 +242,8 @@ impl Side {
         });
         let ServerCounts { refusals, left, turned_away } = ServerCounts::default();
         let counts = Counts { rejects: Default::default(), refusals, left, turned_away, traffic };
-        let limits = Limits::default();
         let (sender, reports) = mpsc::channel(limits.queues.reports);
-        let purse = Purse::new(&Pool::new(&limits), peer_id.0);
+        let purse = Purse::new(&Pool::new(limits), peer_id.0);
         let stall = ServerTimes::default().protocol_stall;
         let attached = Attached::new(protocols, &info, stall, (counts, &purse), sender);
         Self { info, attached: attached.expect("the protocol does not panic"), reports }

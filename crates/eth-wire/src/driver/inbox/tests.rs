@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rlpx::{ProtocolVersion, protocol, testing::ProtocolPair};
+use rlpx::{Limits, ProtocolVersion, protocol, testing::ProtocolPair};
 
 use super::*;
 use crate::{MessageKind, intake};
@@ -140,8 +140,8 @@ fn the_last_messages_of_a_peer_are_heard_and_then_nothing_is_left_of_it() {
     assert!(inbox.lock().peers.is_empty() && !inbox.has_turns());
 }
 
-#[tokio::test]
-async fn p11_of_a_peer_one_message_waits_while_the_budget_for_all_is_spent() {
+/// An inbox to which a peer has come under `limits`, and the peer's link.
+fn visited(limits: &Limits) -> (Inbox, Link) {
     const V1: ProtocolVersion = ProtocolVersion { version: 1, message_count: 1 };
     let links = Arc::new(Mutex::new(Vec::new()));
     let given = Arc::clone(&links);
@@ -149,11 +149,35 @@ async fn p11_of_a_peer_one_message_waits_while_the_budget_for_all_is_spent() {
         given.lock().unwrap().push(peer.link().clone());
         std::future::pending()
     });
-    let pair = ProtocolPair::connect(kept, protocol("eth", [V1], |_, _| std::future::pending())).unwrap();
+    let other = protocol("eth", [V1], |_, _| std::future::pending());
+    let pair = ProtocolPair::connect_with(kept, other, limits).unwrap();
     let link = links.lock().unwrap()[0].clone();
     let inbox = Inbox::default();
     let (info, version) = (Arc::clone(pair.peer(0)), EthVersion::Eth69);
     assert!(inbox.connect(A, Arrival { info, version, link: link.clone() }));
+    (inbox, link)
+}
+
+#[tokio::test]
+async fn p11_p12_as_much_waits_and_as_many_are_taken_at_a_turn_as_the_owner_says() {
+    for (waiting_messages, waiting_len, turn_messages) in [(3, 1 << 20, 2), (9, 80_000, 1)] {
+        let mut limits = Limits::default();
+        (limits.protocols.waiting_messages, limits.protocols.waiting_len) = (waiting_messages, waiting_len);
+        limits.protocols.turn_messages = turn_messages;
+        let (inbox, _) = visited(&limits);
+        assert_eq!(turns(&inbox), [(A, 0)], "it arrives");
+        push(&inbox, A, 2, 30_000);
+        assert!(is_read(&inbox, A));
+        // The third is the last, by the number of one and by the length of the other.
+        push(&inbox, A, 1, 30_000);
+        assert!(!is_read(&inbox, A));
+        assert_eq!(turns(&inbox)[0], (A, turn_messages));
+    }
+}
+
+#[tokio::test]
+async fn p11_of_a_peer_one_message_waits_while_the_budget_for_all_is_spent() {
+    let (inbox, link) = visited(&Limits::default());
     push(&inbox, A, 1, 300_000);
     assert!(is_read(&inbox, A));
     // Somebody holds more than there is.
