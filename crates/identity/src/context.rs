@@ -1,16 +1,13 @@
 //! The two operations of libsecp256k1 that need a context: a public key from a private one, and signing. One context a
 //! thread, blinded when it is made and after every [`USES_PER_BLINDING`] uses: the crate's own global context blinds itself
-//! around every use, which costs as much again. Why it is sound: both calls get a context that a `Secp256k1` owns and
-//! keeps alive, of a type made for signing; inputs from types that hold what the header asks for (a checked private key of
-//! 32 bytes, a digest of 32 bytes); and an output of the header's size, read only when the library says that it wrote it.
-//! No pointer is kept.
-//!
-//! A nonce (RFC 6979) takes 22 blocks of SHA-256, which the library works on in portable C: a fifth of the time of a
-//! signature. It may be told to leave them to a function of ours, and that is one of `sha2`, for the same nonces.
+//! around every use, which costs as much again. A nonce (RFC 6979) takes 22 blocks of SHA-256, which the library works on in
+//! portable C: they are left to `sha2`, for the same nonces. Why it is sound: every call gets a context that a `Secp256k1`
+//! owns and keeps alive, of a type made for signing; inputs from types that hold what the header asks for (a checked private
+//! key and a digest, 32 bytes each); and an output of the header's size, read once the library says that it wrote it.
 
 #![expect(
     unsafe_code,
-    reason = "the safe interface blinds the context around each use, and that doubles its cost"
+    reason = "the safe interface blinds the context around each use, and hashes nonces in portable C: that doubles the cost"
 )]
 
 use std::{cell::RefCell, slice};
@@ -40,9 +37,14 @@ struct Blinded {
 
 impl Blinded {
     fn new() -> Self {
+        Self::with(compress)
+    }
+
+    /// With what works on blocks of SHA-256.
+    fn with(compress: Compress) -> Self {
         let context = Secp256k1::signing_only();
-        // SAFETY: nobody else has the context yet; `compress` does what the header asks of it, and the library tries it
-        // with hashes that it knows before it takes it.
+        // SAFETY: nobody else has the context yet, and a function is there as long as the program. The library tries it with
+        // hashes that it knows before it takes it, in a millisecond or less.
         unsafe { rustsecp256k1_v0_14_context_set_sha256_compression(context.ctx().as_ptr(), compress) };
         Self { context, uses_left: 0 }
     }
@@ -60,17 +62,21 @@ impl Blinded {
     }
 }
 
+/// What takes so many blocks of 64 bytes into a state of SHA-256.
+type Compress = unsafe extern "C" fn(state: *mut u32, blocks: *const u8, count: usize);
+
 unsafe extern "C" {
-    /// Sets what works on blocks of SHA-256 for a context: in the library's header, not yet in the crate's interface.
+    /// Sets what works on blocks of SHA-256 for a context: in the library's header, not yet in the crate's interface. Its name
+    /// carries the version of `secp256k1-sys` and is raised with it; the type makes sure that `secp256k1` has the same one.
     fn rustsecp256k1_v0_14_context_set_sha256_compression(
-        context: *mut ffi::Context,
-        compress: unsafe extern "C" fn(state: *mut u32, blocks: *const u8, count: usize),
+        context: *mut secp256k1_sys::Context,
+        compress: Compress,
     );
 }
 
-/// Takes `count` blocks into a state of SHA-256, by the processor's own instructions where it has them.
+/// By the processor's own instructions where it has them.
 unsafe extern "C" fn compress(state: *mut u32, blocks: *const u8, count: usize) {
-    // SAFETY: the library gives a state of eight words of its own, and `count` blocks of 64 bytes that it only reads.
+    // SAFETY: the library gives eight words, and elsewhere `count` blocks of 64 bytes; nobody writes to either meanwhile.
     let (state, blocks) =
         unsafe { (&mut *state.cast::<[u32; 8]>(), slice::from_raw_parts(blocks.cast::<[u8; 64]>(), count)) };
     compress256(state, blocks);
@@ -111,6 +117,8 @@ pub(crate) fn sign(secret: &SecretKey, message: &Message) -> RecoverableSignatur
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     /// Some keys, the first and the last one there are among them.
@@ -133,6 +141,23 @@ mod tests {
             assert_eq!(sign(&secret, &message), expected);
             assert_eq!(expected.recover(message), Ok(public_key(&secret)));
         }
+    }
+
+    #[test]
+    fn the_blocks_of_a_nonce_are_left_to_what_is_set() {
+        static BLOCKS: AtomicUsize = AtomicUsize::new(0);
+        unsafe extern "C" fn counted(state: *mut u32, blocks: *const u8, count: usize) {
+            BLOCKS.fetch_add(count, Ordering::Relaxed);
+            // SAFETY: what the library gives is passed on.
+            unsafe { compress(state, blocks, count) };
+        }
+        let context = CONTEXT.with_borrow_mut(|blinded| std::mem::replace(blinded, Blinded::with(counted)));
+        let secret = secrets().next().unwrap();
+        CONTEXT.with_borrow_mut(Blinded::take);
+        let before = BLOCKS.load(Ordering::Relaxed);
+        sign(&secret, &Message::from_digest([7; 32]));
+        assert_eq!(BLOCKS.load(Ordering::Relaxed) - before, 22);
+        CONTEXT.set(context);
     }
 
     #[test]

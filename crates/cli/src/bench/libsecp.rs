@@ -1,21 +1,23 @@
 //! The floor of all work on the curve: the C functions of libsecp256k1 on a plain context, with nothing checked, blinded
-//! or copied around them. For measures alone: the keys are constants. Why it is sound:
-//! A `PlainContext` owns its context from `new` to `drop`, and no other code sees the pointer. Every other pointer comes
-//! from a reference to a value of the size that the function's header names, and is not kept by it. Functions that take
-//! a parsed key or signature get one that `new` has had the library write.
+//! or copied around them, and the SHA-256 of nonces left to `sha2`. For measures alone: the keys are constants. Why it is
+//! sound: A `PlainContext` owns its context from `new` to `drop`, and no other code sees the pointer. Every other pointer to
+//! data comes from a reference to a value of the size that the function's header names, and is not kept by it. Functions that
+//! take a parsed key or signature get one that `new` has had the library write.
 
 #![expect(
     unsafe_code,
     reason = "the safe interface does more than the C functions, and this is what it is held against"
 )]
 
-use std::{collections::VecDeque, ffi::c_void, hint::black_box, ptr, ptr::NonNull};
+use std::{collections::VecDeque, ffi::c_void, hint::black_box, ptr, ptr::NonNull, slice};
 
 use secp256k1_sys::{
     self as ffi, Context, PublicKey, SECP256K1_START_SIGN, SECP256K1_START_VERIFY,
     recovery::{RecoverableSignature, secp256k1_ecdsa_recover, secp256k1_ecdsa_sign_recoverable},
     types::{c_int, c_uchar},
 };
+
+use sha2::block_api::compress256;
 
 use super::measure::time_each;
 
@@ -46,6 +48,8 @@ impl PlainContext {
     pub(super) fn new() -> Self {
         // SAFETY: the flags are the library's own; a context that cannot be allocated aborts.
         let context = unsafe { ffi::secp256k1_context_create(SECP256K1_START_SIGN | SECP256K1_START_VERIFY) };
+        // SAFETY: nobody else has the context yet, and a function is there as long as the program.
+        unsafe { rustsecp256k1_v0_14_context_set_sha256_compression(context.as_ptr(), compress) };
         // SAFETY: a zeroed key is only written to before it is read.
         let public = unsafe { PublicKey::new() };
         let mut plain =
@@ -139,6 +143,22 @@ impl Drop for PlainContext {
         // SAFETY: `secp256k1_context_create` made it, and nobody uses it after this.
         unsafe { ffi::secp256k1_context_destroy(self.context) };
     }
+}
+
+unsafe extern "C" {
+    /// In the library's header, and not in the crate.
+    fn rustsecp256k1_v0_14_context_set_sha256_compression(
+        context: *mut Context,
+        compress: unsafe extern "C" fn(state: *mut u32, blocks: *const u8, count: usize),
+    );
+}
+
+/// Takes blocks into a state of SHA-256.
+unsafe extern "C" fn compress(state: *mut u32, blocks: *const u8, count: usize) {
+    // SAFETY: the library gives eight words, and elsewhere `count` blocks of 64 bytes; nobody writes to either meanwhile.
+    let (state, blocks) =
+        unsafe { (&mut *state.cast::<[u32; 8]>(), slice::from_raw_parts(blocks.cast::<[u8; 64]>(), count)) };
+    compress256(state, blocks);
 }
 
 /// Takes the x coordinate as the secret: what RLPx calls the agreement.
