@@ -8,7 +8,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 /// Ticks in a second.
 const TICKS: u32 = 1_000;
-/// The part of the pace by which what was held back is made up for: a fourth.
+/// What was held back is made up for by a part of the pace: a fourth.
 const HASTE: u32 = 4;
 
 /// Says how many are due.
@@ -16,6 +16,8 @@ pub(super) struct Pace {
     ticks: Interval,
     begin: Instant,
     given: u64,
+    /// What may be given, in parts of one: as many as there are ticks in a second.
+    parts: u64,
     rate: u32,
     seconds: u32,
 }
@@ -25,19 +27,25 @@ impl Pace {
     pub(super) fn new(rate: u32, seconds: u32) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / TICKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self { ticks, begin: clock(), given: 0, rate, seconds }
+        Self { ticks, begin: clock(), given: 0, parts: 0, rate, seconds }
     }
 
-    /// Waits for the next tick: how many are due at it. None when all were given, or in twice the time not all.
+    /// Waits for the next tick: how many are due at it. None when all were given, or a tenth more than the time
+    /// has passed: then it was another pace, and what was done is too little.
     pub(super) async fn next(&mut self) -> Option<u32> {
         self.ticks.tick().await;
-        let (passed, time) = (self.begin.elapsed(), Duration::from_secs(self.seconds.into()));
+        let passed = clock().saturating_duration_since(self.begin);
+        let time = Duration::from_secs(self.seconds.into());
         let all = u64::from(self.rate) * u64::from(self.seconds);
-        if self.given >= all || passed > 2 * time {
+        if self.given >= all || passed > time + time / 10 {
             return None;
         }
         let due = u128::from(self.rate) * passed.min(time).as_micros() / 1_000_000;
-        let count = (due as u64 - self.given).min((self.rate + self.rate / HASTE).div_ceil(TICKS).into());
+        let most = u64::from(self.rate + self.rate / HASTE);
+        // None is saved but what makes one.
+        self.parts = (self.parts + most).min(most.max(TICKS.into()));
+        let count = (due as u64 - self.given).min(self.parts / u64::from(TICKS));
+        self.parts -= count * u64::from(TICKS);
         self.given += count;
         u32::try_from(count).ok()
     }

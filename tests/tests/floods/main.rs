@@ -50,9 +50,9 @@ async fn endure(role: &str, numbers: &[(&str, u32)], least: &[(&str, u32)]) {
     .unwrap();
     let seen = honest.end().await;
     println!("attack: {said}\nnode: {}", node.counts());
-    // A machine that does other things makes a node refuse what it would have answered.
+    // Without a processor in time a node refuses what it would have answered.
     #[cfg(target_os = "linux")]
-    println!("the node took {:?} of processors and waited {:?} for them", node.cpu_time(), node.starved());
+    println!("the node took {:?} of processors and waited {:?} for them", node.cpu_time(), node.waited());
     seen.assert_unharmed(role);
     for (what, count) in least {
         let done = told(&said, what);

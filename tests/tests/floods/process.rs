@@ -119,16 +119,16 @@ impl Flood {
         Duration::from_millis(ticks * 1_000 / clock_ticks_per_second())
     }
 
-    /// How long its threads have waited for a processor that others had (`Documentation/scheduler/sched-stats.rst`).
+    /// How long its threads have waited for a processor, whoever had it (`Documentation/scheduler/sched-stats.rst`). None where
+    /// the system does not say.
     #[cfg(target_os = "linux")]
-    pub(crate) fn starved(&self) -> Duration {
+    pub(crate) fn waited(&self) -> Option<Duration> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         // One may have ended.
         let times =
             threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
-        let waited =
-            |times: String| times.split(' ').nth(1).unwrap().parse().map(Duration::from_nanos).unwrap();
-        times.map(waited).sum()
+        let waits = times.filter_map(|times| times.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos));
+        waits.reduce(|one, other| one + other)
     }
 
     /// Bytes that are resident, and the most that ever were.
