@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p11_as_many_accepted_connections_wait_as_the_owner_says_and_further_ones_in_the_backlog() {
+    async fn p11_as_many_accepted_connections_wait_as_the_owner_says_and_none_is_lost() {
         const CALLERS: usize = 9;
         for limit in [1, 3] {
             let queues = QueueLimits { accepted: limit, ..QueueLimits::default() };

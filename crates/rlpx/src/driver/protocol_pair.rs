@@ -100,7 +100,7 @@ impl ProtocolPair {
         let keys = [1, 2].map(|byte| NodeKey::from_bytes(&[byte; 32]).expect("small numbers are keys"));
         let config = |key: &NodeKey, offered| {
             let config = SessionConfig::new(key.public_key(), "test/1.0", offered);
-            SessionConfig { limits: limits.sessions.clone(), ..config }
+            SessionConfig { limits: limits.sessions, ..config }
         };
         let configs = [config(&keys[0], one?), config(&keys[1], other?)];
         let traffic = configs.each_ref().map(|config| Arc::new(Traffic::of(config)));

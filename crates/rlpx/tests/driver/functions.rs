@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use rlpx::{DisconnectReason, Protocol, Refusal, Reject, SessionEnd, Verdict, protocol};
-
 use tokio::{
     runtime::Builder,
     sync::oneshot,
