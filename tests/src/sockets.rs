@@ -23,7 +23,10 @@ pub fn open_connections(pid: u32, port: u16) -> Result<usize> {
     let held = held_sockets(pid)?;
     let of_port = |connection: &Connection| connection.local == port || connection.remote == port;
     let connections = connections(pid)?;
-    Ok(connections.iter().filter(|found| of_port(found) && held.contains(&found.inode)).count())
+    // A table that changes while it is read may tell of one twice.
+    let found: BTreeSet<&str> =
+        connections.iter().filter(|found| of_port(found)).map(|found| found.inode.as_str()).collect();
+    Ok(found.into_iter().filter(|inode| held.contains(*inode)).count())
 }
 
 /// The most bytes that the system keeps to be sent, or until they are acknowledged, for an IPv4 connection from TCP port
