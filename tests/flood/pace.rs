@@ -12,7 +12,7 @@ const TICKS: u32 = 1_000;
 const HASTE: u32 = 4;
 /// The longest time whose share is given at once.
 const PATIENCE: Duration = Duration::from_millis(5);
-/// In one.
+/// As many parts make one.
 const PARTS: u64 = 1_000_000;
 
 /// Says how many are due.
@@ -22,7 +22,7 @@ pub(super) struct Pace {
     /// When the last tick was.
     last: Instant,
     given: u64,
-    /// What may be given, in parts of one.
+    /// What may be given, in parts.
     parts: u64,
     rate: u32,
     seconds: u32,
